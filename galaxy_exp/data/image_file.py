@@ -2,7 +2,8 @@
 
 The rules are the same for training and for prediction. FITS files have the stretch of the sweep file. Transparent
 pixels are drawn over black, as the sky is. Greyscale is repeated in the three channels. Greyscale of 16 bit, 32 bit or
-floating point is scaled linearly from its minimum and maximum to 0..255, because such files have no common white point.
+floating point, or of signed numbers, is scaled linearly from its minimum and maximum to 0..255, because such files have
+no common white point.
 Colours of 16 bit keep their upper 8 bits. The EXIF orientation is ignored. Files of several images give the first one.
 The format is that of the content: a JPEG file called .png is read as JPEG.
 """
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, SAMPLEFORMAT
 
 from galaxy_exp.config.data_section import MIN_SIDE, DataConfig, FitsConfig
 from galaxy_exp.data.image_arrays import Preprocessing, allocate_images
@@ -90,8 +92,18 @@ def _formats() -> tuple[str, ...]:
 
 
 def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode.startswith(("I", "F")):
-        return _stretch_grey(np.asarray(picture))
+    tags = getattr(picture, "tag_v2", {})
+    number_type = tags.get(SAMPLEFORMAT, (1,))[0] if tags else None
+    if picture.mode.startswith(("I", "F")) or number_type == 2:
+        values = np.asarray(picture)
+        if picture.mode == "I" and number_type == 1:  # Pillow reads unsigned numbers as signed ones, and the reverse
+            values = values.view(np.uint32)
+        elif picture.mode == "L":
+            values = values.view(np.int8)
+        white_is_zero = tags.get(PHOTOMETRIC_INTERPRETATION) == 0  # which Pillow heeds in 8 bits only
+        return _stretch_grey(-values.astype(np.float64) if white_is_zero else values)
+    if picture.format == "PNG" and any(tile.args == "LA;16B" for tile in getattr(picture, "tile", ())):
+        raise ValueError("is 16-bit greyscale with transparency, of which Pillow reads 8 bits; save it without")
     if "A" in picture.getbands() or "transparency" in picture.info:
         coloured = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", coloured.size, (0, 0, 0, 255)), coloured)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import h5py
@@ -52,6 +54,39 @@ class TestReadImage:
     def test_deep_grey_is_stretched(self, tmp_path: Path, name: str, dtype: type) -> None:
         image = read_image(save(tmp_path / name, np.array([[100, 600, 1100]] * 2, dtype=dtype)))
         assert image[..., 0].tolist() == [[0, 128, 255]] * 2
+
+    @pytest.mark.parametrize(
+        ("dtype", "number_type", "photometric", "expected"),
+        [
+            ("<u4", 1, 1, [0, 128, 255]),
+            ("<u2", 1, 0, [255, 128, 0]),
+            ("<f4", 3, 0, [255, 128, 0]),
+            ("<i4", 2, 1, [0, 128, 255]),
+            ("i1", 2, 1, [0, 128, 255]),
+        ],
+    )
+    def test_numbers_of_tiff(
+        self, tmp_path: Path, dtype: str, number_type: int, photometric: int, expected: list[int]
+    ) -> None:
+        kind = np.dtype(dtype)
+        low, high = (0, 1e9) if kind.kind == "f" else (np.iinfo(kind).min, np.iinfo(kind).max)
+        pixels = np.array([[low, low // 2 + high // 2 + 1, high]] * 2).astype(kind)
+        fields = {256: 3, 257: 2, 258: 8 * kind.itemsize, 259: 1, 262: photometric, 273: 8, 277: 1, 278: 2}
+        fields |= {279: pixels.nbytes, 339: number_type}
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
+        content = b"II*\0" + struct.pack("<I", 8 + pixels.nbytes) + pixels.tobytes() + struct.pack("<H", len(fields))
+        (tmp_path / "x.tif").write_bytes(content + entries + bytes(4))
+        np.testing.assert_allclose(read_image(tmp_path / "x.tif")[0, :, 0].astype(int), expected, atol=1)
+
+    def test_deep_grey_with_transparency_is_refused(self, tmp_path: Path) -> None:
+        rows = b"".join(b"\0" + np.array([[100, 65535], [300, 65535]], ">u2").tobytes() for _ in range(2))
+        chunks = {b"IHDR": struct.pack(">IIBBBBB", 2, 2, 16, 4, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}
+        content = b"\x89PNG\r\n\x1a\n"
+        for kind, data in chunks.items():
+            content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        (tmp_path / "x.png").write_bytes(content)
+        with pytest.raises(DataError, match=r"x\.png: cannot be read as a picture \(is 16-bit greyscale with transp"):
+            read_image(tmp_path / "x.png")
 
     def test_flat_deep_grey_is_black(self, tmp_path: Path) -> None:
         assert read_image(save(tmp_path / "x.tif", np.full((4, 4), 7, np.uint16))).max() == 0
