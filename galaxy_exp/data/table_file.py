@@ -23,8 +23,8 @@ __all__ = ["SEPARATORS", "Table", "is_table", "open_table"]
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST_NAMED = 30
 """Most columns that a message lists."""
-_EXACT = 2**53
-"""Up to this number, float64 represents every whole number."""
+_EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
+"""Up to this number, a floating-point type of Parquet represents every whole number."""
 
 
 def is_table(path: Path) -> bool:
@@ -48,7 +48,8 @@ class Table:
         """These columns as text without surrounding blanks; an empty cell is "", and blank lines are skipped.
 
         Raises:
-            DataError: a row of another length than the header, a column that exists twice or is nested, or no rows.
+            DataError: a row of another length than the header, a column that exists twice or is nested, bytes that are
+                not UTF-8, or no rows.
         """
         for name in columns:
             if kind := self.nested.get(name):
@@ -116,7 +117,16 @@ class Table:
         from pyarrow import parquet
 
         table = parquet.read_table(self.path, columns=list(columns))
-        return {name: [_text(value) for value in table.column(name).to_pylist()] for name in columns}
+        return {name: self._texts(name, table.column(name)) for name in columns}
+
+    def _texts(self, name: str, column: Any) -> list[str]:
+        exact, texts = _EXACT.get(str(column.type), 0), []
+        for row, value in enumerate(column.to_pylist(), start=1):
+            try:
+                texts.append(_text(value, exact))
+            except UnicodeDecodeError:
+                raise DataError(f"{self.path}: row {row}: {name!r} is {value!r}; expected text in UTF-8") from None
+        return texts
 
 
 def open_table(path: Path) -> Table:
@@ -173,9 +183,10 @@ def _csv_rows(file: IO[str], separator: str, *, strict: bool = True) -> Iterator
             yield cells
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
-        return str(int(value))  # whole numbers become float64 where a cell of their column is empty
+def _text(value: Any, exact: int) -> str:
+    if exact and value is not None and float(value).is_integer():
+        # whole numbers become floats where a cell of their column is empty; large ones have lost digits
+        return str(int(value)) if abs(value) < exact else f"{value:.16e}"
     if isinstance(value, bytes):
-        return value.decode(errors="replace").strip()
+        return value.decode().strip()
     return "" if value is None else str(value).strip()

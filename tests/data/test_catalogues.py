@@ -185,6 +185,15 @@ def test_what_was_understood_is_noted(tmp_path: Path) -> None:
     )
 
 
+def short(folder: Path, kind: Any, number: int) -> Path:
+    """A Parquet table of two such ids, whose files have other names, as text."""
+    images(folder, ["a.png", "b.png"])
+    ids = pyarrow.array(np.array([number, number + 2], "f8")).cast(kind, safe=False)
+    columns = {"objid": ids, "file": ["a.png", "b.png"], "label": KINDS[:2]}
+    parquet.write_table(pyarrow.table(columns), folder / "set.parquet")
+    return folder / "set.parquet"
+
+
 def twice(folder: Path) -> Path:
     images(folder / "stamps", ["a/1.png", "b/1.png"])
     return lines("1,a", "2,b")(folder)
@@ -205,6 +214,17 @@ ABSENT = (
 
 REFUSED: dict[str, tuple[Write, dict[str, Any], str]] = {
     "float64": (lambda at: typed(at, pyarrow.float64()), IDED, "row 1: 'dr7objid' is 5.87722981742084"),
+    "float32": (lambda at: typed(at, pyarrow.float32()), IDED, "row 1: 'dr7objid' is 5.877"),
+    "small ids as float32": (
+        lambda at: short(at, pyarrow.float32(), 2**24 + 1),
+        {"table": TableConfig(id_column="objid")},
+        "row 1: 'objid' is 1.6777216000000000e+07, an id that has lost digits",
+    ),
+    "small ids as float16": (
+        lambda at: short(at, pyarrow.float16(), 2049),
+        {"table": TableConfig(id_column="objid")},
+        "an id that has lost digits",
+    ),
     "rounded in text": (lines("5.877229817420841e+17,a"), IDED, "row 1: 'id_str' is 5.877229817420841e+17, an id that"),
     "with a point": (lines("587722981742084097.0,a"), IDED, "has lost digits as a floating-point number; expected all"),
     "rounded ids to carry": (

@@ -72,6 +72,15 @@ def test_parquet_is_the_same(folder: Path) -> None:
     assert load(folder / "galaxies.parquet", table=table).digest == load(write_csv(folder)).digest
 
 
+def test_bytes_in_parquet_are_text_or_refused(folder: Path) -> None:
+    path, files = folder / "galaxies.parquet", [name for name, _ in ROWS]
+    parquet.write_table(pa.table({"file": files, "label": [b"caf\xc3\xa9", b"x"] * 2}), path)
+    assert load(path).class_names == ("caf\u00e9", "x")
+    parquet.write_table(pa.table({"file": files, "label": [b"x", b"caf\xe9", b"caf\xe8", b"x"]}), path)
+    expected = f"{path}: row 2: 'label' is b'caf\\xe9'; expected text in UTF-8"
+    assert load_one_line_error(path) == expected
+
+
 def test_nested_columns_of_parquet_are_refused_if_they_are_needed(folder: Path) -> None:
     path, (files, labels) = folder / "galaxies.parquet", zip(*ROWS, strict=True)
     pictures = [{"bytes": (folder / name).read_bytes(), "path": name} for name in files]
