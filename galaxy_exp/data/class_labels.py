@@ -13,6 +13,7 @@ import numbers
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,8 @@ def _as_array(found: Any, at: LabelsAt, n_images: int) -> NDArray[Any]:
     """(n,) or (n, n_classes); None for masked entries."""
     try:
         array = np.asarray(found)
+        if array.dtype.kind == "U":  # in which a member of an Enum of texts is its name
+            array = np.asarray(found, dtype=object)
     except ValueError:
         raise DataError(f"{at.source}: {at.key!r} has entries of different lengths; expected one label each") from None
     if isinstance(found, np.ma.MaskedArray):
@@ -172,7 +175,8 @@ def _read_values(
 
 
 def _text_of(value: Any) -> str:
-    return str(_plain(value)).strip()
+    plain = _plain(value)
+    return (plain if isinstance(plain, str) else str(plain)).strip()
 
 
 def _as_numbers(values: Sequence[Any], at: LabelsAt, first_label: int) -> NDArray[Any]:
@@ -197,7 +201,9 @@ def _read_text(value: Any, index: int, at: LabelsAt) -> str:
             return value.decode().strip()
         except UnicodeDecodeError:
             raise at.refusal(index, value, "; expected text that is UTF-8") from None
-    if isinstance(value, str | bool | np.bool_ | numbers.Real):
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool | np.bool_ | numbers.Real):
         return str(value).strip()
     raise at.refusal(index, value, "; expected a whole number or a name")
 
@@ -225,15 +231,25 @@ def normalise_name(name: str) -> str:
 
 
 def _refuse_variants(values: list[str], names: Sequence[str], at: LabelsAt) -> None:
-    """Refuses names that differ only in case or the encoding of accents, as one of them is probably misspelt."""
-    first: dict[str, str] = {}
+    """Refuses names that differ only in case, white space, invisible characters or the encoding of accents, and one
+    number in two forms, as one of them is probably misspelt.
+    """
+    first: dict[str | Decimal, str] = {}
     for name in names:
-        if (known := first.setdefault(normalise_name(name).casefold(), name)) != name:
+        if (known := first.setdefault(_without_variation(name), name)) != name:
             index = max(values.index(name), values.index(known))
             other = known if values[index] == name else name
             same = " with its accents in another encoding" if normalise_name(name) == normalise_name(known) else ""
             rest = f", and {other!r} is another label{same}; expected one spelling, or both in data.class_names"
             raise at.refusal(index, values[index], rest)
+
+
+def _without_variation(name: str) -> str | Decimal:
+    """What misspelt names have in common with the right one; of a number, its value."""
+    if parse_number(name) is not None:
+        return Decimal(name)
+    visible = "".join(letter for letter in normalise_name(name) if unicodedata.category(letter) != "Cf")
+    return " ".join(visible.casefold().split())
 
 
 def _check_whole(values: NDArray[Any], at: LabelsAt, first_label: int) -> NDArray[np.int64]:

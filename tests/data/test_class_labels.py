@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,18 @@ FORMS: dict[str, tuple[Any, dict[str, Any], list[int], tuple[str, ...]]] = {
     "truth among other names": (TRUTH, {"class_names": ("true", "false", "odd")}, OPPOSITE, ("true", "false", "odd")),
     "truth as text": (TRUTH, {}, BINARY, ("False", "True")),
     "truth by other names": (TRUTH, {"class_names": ("smooth", "disc")}, BINARY, ("smooth", "disc")),
+    "names that differ in blanks": (
+        ["edge on", "edge  on"] * 3 + ["edge on"],
+        {"class_names": ("edge on", "edge  on")},
+        [0, 1] * 3 + [0],
+        ("edge on", "edge  on"),
+    ),
+    "long numbers beside a name": (
+        ["9007199254740993", "9007199254740992"] * 3 + ["z"],
+        {},
+        [1, 0] * 3 + [2],
+        ("9007199254740992", "9007199254740993", "z"),
+    ),
     "names with an underscore": (["1_0", "2_0"] * 3 + ["1_0"], {}, [0, 1] * 3 + [0], ("1_0", "2_0")),
 }
 
@@ -138,6 +151,17 @@ def test_every_source_reads_every_form(tmp_path: Path, load: Load, form: str) ->
     assert dataset.labels.dtype == np.int64
     assert dataset.labels.tolist() == expected
     assert dataset.class_names == names
+
+
+class Kind(str, enum.Enum):  # noqa: UP042  str() of a member of StrEnum is its text
+    A, B = "spiral", "edge-on"
+
+
+@pytest.mark.parametrize("make", [list, lambda made: np.array(made, object), lambda made: [[each] for each in made]])
+def test_members_of_an_enum_of_texts_are_their_text(tmp_path: Path, make: Any) -> None:
+    labels = make([Kind.A, Kind.B] * 3 + [Kind.A])
+    assert _from_python(tmp_path, labels).class_names == ("edge-on", "spiral")
+    assert _from_python(tmp_path, labels, class_names=("spiral", "edge-on")).labels.tolist() == [0, 1] * 3 + [0]
 
 
 @pytest.mark.parametrize("load", SOURCES[:4])
@@ -170,6 +194,13 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     ),
     "N/A": (_with("N/A"), {}, "is 'N/A'{}; expected a whole number from 0, or a name; where a label"),
     "two spellings": (_with("Spiral"), {}, "is 'Spiral'{}, and 'spiral' is another label; expected one spelling"),
+    "two blanks": (_with("edge  on", ["edge on", "a"] * 4), {}, "is 'edge  on'{}, and 'edge on' is another label; exp"),
+    "invisible": (
+        _with("a\u200bb", ["ab", "c"] * 4),
+        {},
+        "is 'a\\u200bb'{}, and 'ab' is another label; expected one spelling, or both in data.class_names",
+    ),
+    "a number twice": (_with("1.0", ["1", "a"] * 4), {}, "is 1.0{}, and '1' is another label; expected one spelling"),
     "two encodings": (
         _with("e\u0301", ["\u00e9"] * 7),
         {},
