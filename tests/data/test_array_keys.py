@@ -47,6 +47,14 @@ def refusal(path: Path) -> str:
     return str(caught.value).removeprefix(f"{path}: ")
 
 
+@pytest.mark.parametrize("save", [write, write_npz])
+def test_labels_under_two_keys_are_told_if_they_differ(tmp_path: Path, save: Callable[..., Path]) -> None:
+    assert load(save(tmp_path, ans=LABELS, labels=LABELS.astype(float))).notes == ()
+    dataset = load(save(tmp_path, ans=LABELS, labels=CLASSES[LABELS].astype("S")))
+    assert dataset.notes == ("has both 'ans' and 'labels', which differ; the labels are those of 'ans'",)
+    assert dataset.labels.tolist() == LABELS.tolist()
+
+
 def link(key: str, target: h5py.SoftLink | h5py.ExternalLink) -> Fill:
     return lambda file: file.__setitem__(key, target)
 

@@ -67,6 +67,7 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
         labels, label_key = None, ""
         if votes is None:
             labels, label_key, names = _read_labels(arrays, path, names or _read_class_names(arrays, path))
+        notes = _compare_labels(arrays, label_key, path)
         parts = _read_parts(arrays, config.split, path, name)
         images = _map_images(path, arrays) if isinstance(arrays, h5py.File) else read_array(arrays, "images", path)
     return build_dataset(
@@ -79,6 +80,7 @@ def load_array_file(path: Path, config: DataConfig, source: str | None = None) -
         preprocessing=Preprocessing.from_dict(description.get("preprocessing", {})),
         label_key=label_key,
         first_label=0 if description else config.first_label,
+        notes=notes,
         votes=votes,
     )
 
@@ -159,6 +161,18 @@ def _read_labels(arrays: Arrays, path: Path, names: Names) -> tuple[NDArray[Any]
         f"{path}: has the keys {sorted(arrays.keys())}; expected labels under 'ans' or 'labels', "
         "or data.votes.questions if they are votes"
     )
+
+
+def _compare_labels(arrays: Arrays, used: str, path: Path) -> list[str]:
+    """A line if the file has labels under another key too, and they differ."""
+    other = next((key for key in LABEL_KEYS if used and key != used and key in arrays), None)
+    if other is None:
+        return []
+    try:
+        equal = np.array_equal(read_array(arrays, used, path), read_array(arrays, other, path))
+    except DataError:  # no array, or unreadable
+        equal = False
+    return [] if equal else [f"has both {used!r} and {other!r}, which differ; the labels are those of {used!r}"]
 
 
 def _name_members(labels: NDArray[Any], members: dict[str, int], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
