@@ -242,14 +242,14 @@ def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> N
 def _write_json(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
     before = "[\n"
     for row in rows:
-        stream.write(f"{before}{json.dumps(row, ensure_ascii=False)}")
+        stream.write(f"{before}{json.dumps(_as_utf8(row), ensure_ascii=False)}")
         before = ",\n"
     stream.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 def _write_json_lines(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:
     for row in rows:
-        stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+        stream.write(json.dumps(_as_utf8(row), ensure_ascii=False) + "\n")
 
 
 _WRITERS: dict[str, Callable[[Iterable[Row], Sequence[str], TextIO], None]] = {

@@ -51,6 +51,14 @@ def test_json_is_a_list_and_jsonl_an_object_a_line(tmp_path: Path) -> None:
     assert [json.loads(line) for line in (tmp_path / "jsonl").read_text(encoding="utf-8").splitlines()] == ROWS
 
 
+@pytest.mark.parametrize("format", ["json", "jsonl"])
+def test_json_is_utf8_whatever_files_are_called(tmp_path: Path, format: str) -> None:
+    write_rows([{**ROWS[1], "name": NO_TEXT, "error": f"{NO_TEXT}: gone"}], COLUMNS, tmp_path / "out", format)
+    read = json.loads((tmp_path / "out").read_text(encoding="utf-8"))
+    row = read[0] if format == "json" else read
+    assert (row["name"], row["error"]) == ("\ufffd.png", "\ufffd.png: gone")
+
+
 def test_parquet_keeps_numbers_and_gaps(tmp_path: Path) -> None:
     write_rows([*ROWS, _row(NO_TEXT, None, None, None, None, None, "gone")], COLUMNS, tmp_path / "out", "parquet")
     read = pyarrow.parquet.read_table(tmp_path / "out")
