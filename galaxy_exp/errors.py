@@ -74,7 +74,10 @@ class ConfigError(BadInputError):
 
 
 class DataError(BadInputError):
-    """A data set is missing, damaged, or of the wrong shape, type or size."""
+    """A data set is missing, damaged, or of the wrong shape, type or size; one line, whatever its files are called."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(escape_unprintable(message))
 
 
 class FetchError(DataError):

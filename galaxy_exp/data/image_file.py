@@ -278,7 +278,7 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
         except DataError as error:
             if config.on_error == "fail":
                 raise
-            failed[index] = " ".join(str(error).split())
+            failed[index] = str(error)
             continue
         image = preprocessing.apply(raw, str(path))
         images = allocate_images((len(files), *image.shape)) if images is None else images

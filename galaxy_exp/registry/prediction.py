@@ -17,9 +17,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import BadInputError, escape_unprintable
 from galaxy_exp.folders import write_atomically
-from galaxy_exp.wording import printable
+from galaxy_exp.wording import flatten_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -225,12 +225,13 @@ def write_lines_to_terminal(rows: Iterable[Row], name_width: int, class_width: i
     The widths are the characters of the longest name and of the longest class, so that the columns are aligned.
     """
     for row in rows:
-        name = printable(row["name"].encode(errors="surrogateescape").decode(errors="replace"))
+        name = flatten_text(_as_utf8(row)["name"])
         error = row["error"]
         if error is None:
             print(f"{name:<{name_width}}  {row['class_name']:<{class_width}}  {row['probability']:.2f}", flush=True)
         else:
-            print(f"{name:<{name_width}}  {printable(error.removeprefix(row['name'] + ': '))}", flush=True)
+            prefix = escape_unprintable(f"{row['name']}: ")
+            print(f"{name:<{name_width}}  {escape_unprintable(error).removeprefix(prefix)}", flush=True)
 
 
 def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from galaxy_exp.errors import BadInputError
+from galaxy_exp.errors import BadInputError, escape_unprintable
 from galaxy_exp.folders import take_lock
 from galaxy_exp.registry.prediction import Row, write_rows
 
@@ -44,8 +44,8 @@ class PredictionCount:
         if row["error"] is not None:
             self.n_errors += 1
             if len(self.errors) < _ERRORS_KEPT:
-                named = row["error"].startswith(row["name"])
-                self.errors.append(row["error"] if named else f"{row['name']}: {row['error']}")
+                name, error = escape_unprintable(row["name"]), escape_unprintable(row["error"])
+                self.errors.append(error if error.startswith(name) else f"{name}: {error}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,12 @@ class TestReadImage:
         with pytest.raises(DataError, match=r"x\.tif: cannot be read as a picture \(has NaN or infinite pixels\)"):
             read_image(save(tmp_path / "x.tif", np.full((4, 4), np.nan, np.float32)))
 
+    def test_a_line_break_in_the_name_breaks_no_line(self, tmp_path: Path) -> None:
+        (tmp_path / "a\nb.png").write_bytes(b"nothing")
+        with pytest.raises(DataError) as caught:
+            read_image(tmp_path / "a\nb.png")
+        assert str(caught.value).startswith(f"{tmp_path}/a\\nb.png: not a picture that can be read; ")
+
     @pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
     def test_truncated(self, tmp_path: Path, suffix: str) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)

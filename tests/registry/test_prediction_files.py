@@ -14,7 +14,8 @@ import pyarrow.parquet
 import pytest
 
 from galaxy_exp.errors import BadInputError
-from galaxy_exp.registry.prediction import choose_format, write_rows, write_rows_to_stdout
+from galaxy_exp.registry.prediction import choose_format, write_lines_to_terminal, write_rows, write_rows_to_stdout
+from galaxy_exp.registry.prediction_run import PredictionCount, count_rows
 
 COLUMNS = ["name", "label", "class_name", "probability", "p_red", "p_blue, dim", "error"]
 NO_TEXT = os.fsdecode(b"\xff.png")
@@ -91,6 +92,15 @@ def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     stream = io.StringIO()
     write_rows_to_stdout([], COLUMNS, "json", stream)
     assert json.loads(stream.getvalue()) == []
+
+
+def test_a_line_break_in_the_name_of_a_file_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{**ROWS[0], "name": "a\nb.png"}]
+    rows += [{**ROWS[1], "name": "a\nb.png", "error": error} for error in ("a\\nb.png: gone", "image is small")]
+    count = PredictionCount()
+    write_lines_to_terminal(count_rows(rows, count), 7, 3)
+    assert capsys.readouterr().out == "a b.png  red  0.75\na b.png  gone\na b.png  image is small\n"
+    assert count.errors == ["a\\nb.png: gone", "a\\nb.png: image is small"]
 
 
 def test_a_file_name_that_is_no_text(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
