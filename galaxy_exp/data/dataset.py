@@ -65,6 +65,8 @@ class ImageDataset:
     """The rows of the table; None for other sources."""
     votes: Votes | None = None
     """Votes of volunteers, if the data has them: labels are then the most frequent answers to the first question."""
+    files: tuple[str, ...] = ()
+    """The file of each image of a folder; empty for other sources."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -74,6 +76,13 @@ class ImageDataset:
         """(height, width, 3) in pixels."""
         _, height, width, channels = self.images.shape
         return height, width, channels
+
+    def name_image(self, index: int) -> str:
+        """The image in a message: its row of the table and its file, its file in a folder, or its index."""
+        if self.rows is not None:
+            row = int(self.rows.kept[index])
+            return f"row {row + 1}, {self.rows.files[row]}"
+        return self.files[index] if self.files else f"image {index}"
 
     @property
     def n_classes(self) -> int:
@@ -125,6 +134,7 @@ def build_dataset(
     notes: Sequence[str] = (),
     rows: TableRows | None = None,
     votes: Votes | ReadVotes | None = None,
+    files: Sequence[str] = (),
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`, whose attributes the other arguments are.
 
@@ -178,6 +188,7 @@ def build_dataset(
         notes,
         rows,
         votes,
+        tuple(files),
     )
 
 

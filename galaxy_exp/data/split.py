@@ -150,10 +150,10 @@ def _warn_of_contradictions(dataset: ImageDataset, groups: Groups) -> None:
     wrong = np.flatnonzero(labels != labels[groups.identical])
     if len(wrong) and dataset.votes is None:
         pair = (int(wrong[0]), int(groups.identical[wrong[0]]))
-        (index, name), (first, other) = ((place, dataset.class_names[labels[place]]) for place in pair)
+        one, other = (f"{dataset.name_image(index)} ({dataset.class_names[labels[index]]})" for index in pair)
         _LOG.warning(
-            "%s: %d images are identical to an image with another label, as image %d (%s) to %d (%s)",
-            *(dataset.source, len(wrong), index, name, first, other),
+            "%s: %d images are identical to an image with another label, as %s to %s",
+            *(dataset.source, len(wrong), one, other),
         )
 
 
@@ -212,9 +212,10 @@ def _check_user_split(dataset: ImageDataset, parts: NDArray[np.int8], groups: Gr
     torn = np.flatnonzero(parts != parts[groups.identical])
     if len(torn):
         index, first = int(torn[0]), int(groups.identical[torn[0]])
+        one, other = (f"{dataset.name_image(each)} ({PARTS[parts[each]]})" for each in (index, first))
         raise DataError(
-            f"{dataset.source}: image {index} ({PARTS[parts[index]]}) is identical to image {first} "
-            f"({PARTS[parts[first]]}), and so are {len(torn)} in all; expected identical images in the same set"
+            f"{dataset.source}: {one} is identical to {other}, and so are {len(torn)} in all; expected identical "
+            "images in the same set"
         )
     _warn_of_near_duplicates(dataset, parts, groups)
 
@@ -223,9 +224,10 @@ def _warn_of_near_duplicates(dataset: ImageDataset, parts: NDArray[np.int8], gro
     torn = np.flatnonzero(parts != parts[groups.joined])
     if len(torn):
         index, first = int(torn[0]), int(groups.joined[torn[0]])
+        one, other = (f"{dataset.name_image(each)} ({PARTS[parts[each]]})" for each in (index, first))
         _LOG.warning(
-            "%s: by your split, %d images are in another set than a near duplicate, as image %d (%s) of %d (%s)",
-            *(dataset.source, len(torn), index, PARTS[parts[index]], first, PARTS[parts[first]]),
+            "%s: by your split, %d images are in another set than a near duplicate, as %s of %s",
+            *(dataset.source, len(torn), one, other),
         )
 
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from galaxy_exp.config.data_section import SplitConfig
-from galaxy_exp.data import ImageDataset, build_dataset, split_dataset
+from galaxy_exp.config.data_section import DataConfig, SplitConfig
+from galaxy_exp.data import ImageDataset, build_dataset, load_dataset, split_dataset
 from galaxy_exp.data.split import PARTS, Split
 from galaxy_exp.errors import DataError
 
@@ -95,10 +97,30 @@ def test_identical_images_with_two_labels_are_told(make_dataset: MakeDataset, ca
     split_dataset(
         build_dataset(np.tile(images, (2, 1, 1, 1)), np.arange(18) % 2, ("E", "S"), source="x"), SplitConfig()
     )
-    assert "x: 9 images are identical to an image with another label, as image 9 (S) to 0 (E)" in caplog.text
+    assert "x: 9 images are identical to an image with another label, as image 9 (S) to image 0 (E)" in caplog.text
     caplog.clear()
     split_dataset(build_dataset(np.tile(images, (2, 1, 1, 1)), np.arange(18) % 9 % 2, source="x"), SplitConfig())
     assert not caplog.text
+
+
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_identical_files_are_named(tmp_path: Path, kind: str) -> None:
+    places = [f"{part}/{label}/{number}.png" for part in PARTS for label in "ab" for number in range(2)]
+    noise = np.random.default_rng(0).integers(0, 256, (len(places), 9, 9, 3), dtype=np.uint8)
+    noise[9] = noise[1]
+    for place, pixels in zip(places, noise, strict=True):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / place)
+    lines = [f"{place},{place.split('/')[1]},{place.split('/')[0]}" for place in places]
+    lines.insert(3, "gone.png,a,train")
+    (tmp_path / "set.csv").write_text("\n".join(["file,label,split", *lines]))
+    config = DataConfig(source=str(tmp_path if kind == "folder" else tmp_path / "set.csv"), on_error="skip")
+    with pytest.raises(DataError) as caught:
+        split_dataset(load_dataset(config), config.split)
+    one, other = (f"{tmp_path}/{part}/a/1.png" for part in ("test", "train"))
+    if kind == "table":
+        one, other = f"row 11, {one}", f"row 2, {other}"
+    assert str(caught.value).startswith(f"{config.source}: {one} (test) is identical to {other} (train), and so are 1")
 
 
 def test_too_few_images(make_dataset: MakeDataset) -> None:
@@ -175,7 +197,7 @@ class TestOwnSplit:
     def test_near_duplicates_in_two_parts_are_told(self, caplog: pytest.LogCaptureFixture) -> None:
         split = split_dataset(self.make(self.PARTS, (2, 7), brighter=5), SplitConfig())
         assert split.n_near == 1
-        assert "1 images are in another set than a near duplicate, as image 7 (test) of 2 (train)" in caplog.text
+        assert "1 images are in another set than a near duplicate, as image 7 (test) of image 2 (train)" in caplog.text
 
     def test_has_one_entry_per_image(self) -> None:
         with pytest.raises(DataError, match=r"x\.csv: data.split.column has 7 entries; expected 8, one per image"):
