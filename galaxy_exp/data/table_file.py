@@ -146,7 +146,7 @@ def open_table(path: Path) -> Table:
             line = next((line for line in file if line.strip()), "")
         if "\0" in line:  # as in UTF-16 without its mark
             raise DataError(f"{path}: is not text in UTF-8 (it has NUL characters); save it as CSV in UTF-8")
-    cells = {mark: next(_csv_rows(io.StringIO(line), mark, strict=False), []) for mark in SEPARATORS}
+        cells = {mark: _read_header(path, mark) for mark in SEPARATORS}
     separator = max(cells, key=lambda mark: len(cells[mark]))
     if not cells[separator]:
         raise DataError(f"{path}: has no rows; expected one per image, with its file and label")
@@ -176,11 +176,22 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
         yield io.TextIOWrapper(buffered, "utf-16" if wide else "utf-8-sig", newline="")
 
 
+def _read_header(path: Path, separator: str) -> list[str]:
+    with _open_text(path) as file:
+        return next(_csv_rows(file, separator, strict=False), [])
+
+
 def _csv_rows(file: IO[str], separator: str, *, strict: bool = True) -> Iterator[list[str]]:
-    for row in csv.reader(file, delimiter=separator, strict=strict, skipinitialspace=True):
-        cells = [cell.strip() for cell in row]
-        if any(cells):
-            yield cells
+    reader = csv.reader(file, delimiter=separator, strict=strict, skipinitialspace=True)
+    line = 1
+    try:
+        for row in reader:
+            line = reader.line_num + 1
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield cells
+    except csv.Error as error:
+        raise csv.Error(f"{error}, in the row that begins in line {line}") from None
 
 
 def _text(value: Any, exact: int) -> str:

@@ -101,6 +101,22 @@ def test_utf8_mark_blank_lines_and_blanks(folder: Path) -> None:
     assert load(path).counts == {"edge-on": 2, "spiral": 2}
 
 
+def test_a_header_may_have_a_line_break_in_a_cell(folder: Path) -> None:
+    path = write_csv(folder, [(name, "x", label) for name, label in ROWS], 'file,"a note\n(long)",label')
+    assert load(path).counts == {"edge-on": 2, "spiral": 2}
+    path.write_text(path.read_text().replace(",", ";"))
+    assert load(path).counts == {"edge-on": 2, "spiral": 2}
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"), [("x" * 140_000, "field larger than field limit (131072)"), ('"x', "unexpected end of data")]
+)
+def test_a_cell_that_csv_cannot_have_is_named_by_its_line(folder: Path, cell: str, why: str) -> None:
+    path = write_csv(folder, [*ROWS[:2], ("3.png", cell), ROWS[3]])
+    expected = f"{path}: cannot be read as a csv table ({why}, in the row that begins in line 4)"
+    assert load_one_line_error(path) == expected
+
+
 @pytest.mark.parametrize("name", ["packed.csv", "packed.csv.gz", "plain.csv.gz"])
 def test_gzip_is_recognised_whatever_the_name(folder: Path, name: str) -> None:
     text = write_csv(folder).read_bytes()
