@@ -217,7 +217,9 @@ def _import_attribute(reference: str) -> Any:
     if not hasattr(module, attribute):
         close = nearest(attribute, (name for name in vars(module) if not name.startswith("_")))
         hint = f'; did you mean "{close}"?' if close else ""
-        raise ConfigError(f"hypermodel: module {module_name} has no attribute {attribute}{hint}")
+        file = getattr(module, "__file__", None)  # it may be another module of that name
+        found = f"module {module_name}{f' ({file})' if file else ''}"
+        raise ConfigError(f"hypermodel: {found} has no attribute {attribute}{hint}")
     return getattr(module, attribute)
 
 

@@ -1,3 +1,4 @@
+import calendar
 import functools
 import sys
 import types
@@ -115,6 +116,7 @@ def test_any_callable_builds(made, user_module):
         ("resnet", "hypermodel: no hypermodel is called 'resnet'; known: galaxy-cnn, or package.module:ClassName"),
         ("no_such_module:X", "hypermodel: no_such_module:X: cannot import no_such_module: ModuleNotFoundError: "),
         ("user_models:WithShap", 'hypermodel: module user_models has no attribute WithShap; did you mean "WithShape"?'),
+        ("calendar:plain", f"hypermodel: module calendar ({calendar.__file__}) has no attribute plain"),
         ("user_models:number", "hypermodel: user_models:number is of type int; expected a keras_tuner.Hyper"),
         ("user_models:Demanding", "hypermodel: user_models:Demanding() raised TypeError: "),
     ],
