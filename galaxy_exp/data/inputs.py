@@ -202,10 +202,10 @@ def _read(file: InputFile, batch_size: int, fits: FitsConfig | None, skip: int) 
 def _count_images(path: Path) -> int:
     with open_arrays(path) as arrays:
         images = find_array(arrays, "images", path)
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        dtype, shape = images.dtype.base, (*images.shape, *images.dtype.shape)
+        if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
             raise DataError(
-                f"{path}: 'images' is {images.dtype} of shape {images.shape}; expected uint8 of shape "
-                "(n, height, width, 3)"
+                f"{path}: 'images' is {dtype} of shape {shape}; expected uint8 of shape (n, height, width, 3)"
             )
         return len(images)
 

@@ -47,6 +47,16 @@ def refusal(path: Path) -> str:
     return str(caught.value).removeprefix(f"{path}: ")
 
 
+def test_images_may_be_of_an_array_type(tmp_path: Path) -> None:
+    def fill(file: h5py.File) -> None:
+        file.create_dataset("images", (12,), np.dtype(("u1", (9, 9, 3))))[...] = IMAGES
+
+    path = write(tmp_path, fill, images=None)
+    np.testing.assert_array_equal(load(path).images, IMAGES)
+    read = [item.image for batch in iter_images(find_files([path]), 5) for item in batch]
+    np.testing.assert_array_equal(np.array(read), IMAGES)
+
+
 @pytest.mark.parametrize("save", [write, write_npz])
 def test_labels_under_two_keys_are_told_if_they_differ(tmp_path: Path, save: Callable[..., Path]) -> None:
     assert load(save(tmp_path, ans=LABELS, labels=LABELS.astype(float))).notes == ()

@@ -136,7 +136,7 @@ def _map_images(path: Path, arrays: h5py.File) -> NDArray[Any]:
 
 def _read_images(images: h5py.Dataset) -> NDArray[Any]:
     if images.dtype != np.uint8 or images.ndim != 4:
-        return np.asarray(images)  # `build_dataset` refuses it and describes its values
+        return np.asarray(images[()])  # of an array type, or `build_dataset` refuses it and describes its values
     result = allocate_images(images.shape)
     for piece in iter_slices(result):
         images.read_direct(result[piece], piece)
