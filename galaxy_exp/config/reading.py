@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -189,7 +190,7 @@ def _name_flag(problem: str, where: str, origins: Mapping[str, str]) -> str:
     body = problem.removeprefix(f"{where}: ")
     key = body.partition(": ")[0]
     for flag_key, flag in origins.items():
-        if flag_key.startswith(f"{key}.") and "unknown key" in body:
+        if flag_key.startswith(f"{key}.") and re.search("unknown key|; expected a list", body):
             return f"{flag}: {body}"
         if key == flag_key or key.startswith(f"{flag_key}."):
             message = body.partition(": ")[2]

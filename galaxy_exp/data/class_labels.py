@@ -306,7 +306,8 @@ def _show(value: Any) -> str:
 
 
 def parse_class_names(found: Any, where: str) -> tuple[str, ...]:
-    """Class names as text from a list, array, index or column of text, bytes (UTF-8) or whole numbers.
+    """Class names as text from a list, array, index or column of text, bytes (UTF-8) or whole numbers, without blanks
+    around them.
 
     Raises:
         DataError: one text, names without an order, or anything else; the message begins with `where`.
@@ -325,7 +326,7 @@ def _parse_name(name: Any, where: str) -> str:
         raise DataError(f"{where} has the name {bytes(name)!r}; expected text that is UTF-8") from None
     if isinstance(text, bool | np.bool_) or not isinstance(text, str | numbers.Integral):
         raise DataError(f"{where} has the name {name!r}; expected text")
-    return str.__str__(text) if isinstance(text, str) else str(text)  # a member of an Enum of texts is its text
+    return (text if isinstance(text, str) else str(text)).strip()  # a member of an Enum of texts is its text
 
 
 def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:

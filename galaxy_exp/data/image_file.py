@@ -198,7 +198,10 @@ def _find_image(file: Any, hdu: int | None, path: Path) -> NDArray[Any]:
     if hdu is not None and hdu not in images:
         raise DataError(f"{path}: HDU {hdu} is not an image; images are in {list(images) or 'none'} (data.fits.hdu)")
     if not images:
-        raise DataError(f"{path}: holds no image in its {len(file)} HDUs; expected (height, width) or three bands")
+        raise DataError(
+            f"{path}: holds no image in its {len(file)} HDUs; expected (height, width) or three bands; is the file "
+            "complete?"
+        )
     return np.asarray(images[next(iter(images)) if hdu is None else hdu].data)
 
 

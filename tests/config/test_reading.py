@@ -110,6 +110,10 @@ class TestOverrides:
         with pytest.raises(ConfigError, match=r"^--set search.max_trials: found 0; expected a value greater"):
             load_sweep(write(CONTRACT), ["search.max_trials=0"])
 
+    def test_a_key_below_a_list_is_blamed_on_the_flag(self, write):
+        with pytest.raises(ConfigError, match=r"^--set search.enqueue.0.x: search.enqueue: found .*; expected a list"):
+            load_sweep(write(CONTRACT), ["search.enqueue.0.x=3"])
+
     def test_a_key_below_a_plain_value_is_refused(self, write):
         with pytest.raises(ConfigError, match="name is 'gz2-first', not a section that could hold x"):
             load_sweep(write(CONTRACT), ["name.x=1"])

@@ -180,6 +180,12 @@ class TestClassNames:
         assert load(write(tmp_path, class_names=names.astype("S"))).class_names == ("a", "b", "c")
         assert load(write_npz(tmp_path, class_names=names)).class_names == ("a", "b", "c")
 
+    def test_blanks_around_them_are_left_out(self, tmp_path: Path) -> None:
+        path = write(tmp_path, ans=CLASSES[LABELS].astype("S"), class_names=np.array([b"c  ", b"b  ", b"a  "]))
+        dataset = load(path)
+        assert dataset.class_names == ("c", "b", "a")
+        assert dataset.labels.tolist() == (2 - LABELS).tolist()
+
     def test_an_attribute_comes_first(self, tmp_path: Path) -> None:
         path = write(tmp_path, lambda file: file.attrs.__setitem__("class_names", ["x", "y", "z"]), class_names=[b"a"])
         assert load(path).class_names == ("x", "y", "z")

@@ -331,6 +331,13 @@ def test_without_image(tmp_path: Path) -> None:
     assert "x.fits: holds no image in its 1 HDUs" in read_one_line_error(tmp_path / "x.fits")
 
 
+def test_a_packed_file_that_was_cut_before_its_image_asks_whether_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "x.fits.fz"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(np.arange(100, dtype=np.int32).reshape(10, 10))]).writeto(path)
+    path.write_bytes(path.read_bytes()[:4000])
+    assert read_one_line_error(path).endswith("; is the file complete?")
+
+
 @pytest.mark.parametrize("size", [0, 100, 2880, 4000])
 def test_truncated(tmp_path: Path, size: int) -> None:
     path = save(tmp_path / "x.fits", np.random.default_rng(0).normal(size=(40, 40)))
