@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -188,7 +189,8 @@ def evaluate_on(
 
     Args:
         classifier: a loaded model, not calibrated.
-        dataset: raw images, which the model brings to its size itself.
+        dataset: raw images, which the model brings to its size itself, or images with the crop of the model's training,
+            which are not cropped again.
         alignment: of the two.
         on_progress: called with the number of images done.
         agreement: of votes, as of `held_out_report.build_vote_report`.
@@ -200,6 +202,10 @@ def evaluate_on(
     Raises:
         ModelError: images that the model refuses.
     """
+    if dataset.preprocessing.crop is not None and dataset.preprocessing.crop == classifier.crop:
+        uncut = copy.copy(classifier.packaged)
+        uncut.centre = None
+        classifier = replace(classifier, packaged=uncut)
     batches: list[NDArray[Any]] = []
     questions = alignment.questions
     for start in range(0, len(dataset), _IMAGES_AT_ONCE):

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from astropy.io import fits
 
 from galaxy_exp.cli.evaluate import _print_report
 from galaxy_exp.cli.main import run_command
-from galaxy_exp.config.data_section import FitsConfig
-from galaxy_exp.data import PreparedData, build_dataset
+from galaxy_exp.config.data_section import DataConfig, FitsConfig
+from galaxy_exp.data import PreparedData, build_dataset, load_dataset
+from galaxy_exp.data.image_arrays import Preprocessing
 from galaxy_exp.data.sources.array_file import DESCRIPTION
 from galaxy_exp.errors import ModelError
 from galaxy_exp.evaluation.held_out_report import build_report
 from galaxy_exp.folders import ProjectFolder
 from galaxy_exp.registry import version_tags
+from galaxy_exp.registry.classifier import load_model
 from galaxy_exp.registry.held_out import digests_of_test_set, find_openers
 from galaxy_exp.registry.labelled import (
     align_classes,
@@ -45,6 +48,7 @@ def _dataset(channels: list[int], names: tuple[str, ...], labels: list[int] | No
 class _Model:
     class_names = CLASS_NAMES
     metadata: dict[str, Any] = {}
+    crop = None
 
     def predict(self, images: np.ndarray) -> Any:
         self.probabilities = images.mean(axis=(1, 2)) / images.mean(axis=(1, 2)).sum(axis=1, keepdims=True)
@@ -313,3 +317,19 @@ def test_the_command_stretches_as_predict_does(
     assert "add --set data.fits.stretch=asinh" in evaluate(eight_bit.uri, "--set", "data.fits.bands=[0,1,2]", code=2)
     stated = ["data.fits.stretch=linear", "data.fits.black=0", "data.fits.white=255", "data.fits.bands=[0,1,2]"]
     assert evaluate(eight_bit.uri, *(part for entry in stated for part in ("--set", entry))) == right
+
+
+def test_images_with_the_crop_of_the_training_are_not_cropped_again(
+    register: Callable[..., ModelVersionRef], store: Store, tmp_path: Path
+) -> None:
+    """As a sweep file gives them, or a file that galaxy_exp wrote."""
+    steps = Preprocessing(crop=12, resize=24)
+    classifier = load_model(register("evaluated-cropped", preprocessing=steps.to_dict()).uri, tracking_uri=store.uri)
+    raw = np.random.default_rng(0).integers(0, 256, (9, 48, 48, 3), dtype=np.uint8)
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["images"], file["ans"] = raw, np.arange(9) % 3
+    dataset = load_dataset(DataConfig(source=str(tmp_path / "raw.h5"), crop=steps.crop, resize=24))
+    alignment = align_classes(classifier.class_names, replace(dataset, class_names=CLASS_NAMES))
+    _, probabilities = evaluate_on(classifier, dataset, alignment)
+    np.testing.assert_allclose(probabilities, classifier.predict(raw).probabilities, atol=0.02)
+    assert classifier.crop == steps.crop
