@@ -63,10 +63,10 @@ class ImageDataset:
     """How the source was understood, if that is not obvious, one line each."""
     rows: TableRows | None = None
     """The rows of the table; None for other sources."""
+    names: tuple[str, ...] = ()
+    """File or place of each image at the source; empty for tables, and where `source[index]` is the place."""
     votes: Votes | None = None
     """Votes of volunteers, if the data has them: labels are then the most frequent answers to the first question."""
-    files: tuple[str, ...] = ()
-    """The file of each image of a folder; empty for other sources."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,11 +78,11 @@ class ImageDataset:
         return height, width, channels
 
     def name_image(self, index: int) -> str:
-        """The image in a message: its row of the table and its file, its file in a folder, or its index."""
+        """The image in a message: its row of the table and its file, its name, or its index."""
         if self.rows is not None:
             row = int(self.rows.kept[index])
             return f"row {row + 1}, {self.rows.files[row]}"
-        return self.files[index] if self.files else f"image {index}"
+        return self.names[index] if self.names else f"image {index}"
 
     @property
     def n_classes(self) -> int:
@@ -133,8 +133,8 @@ def build_dataset(
     first_label: int = 0,
     notes: Sequence[str] = (),
     rows: TableRows | None = None,
+    names: Sequence[str] = (),
     votes: Votes | ReadVotes | None = None,
-    files: Sequence[str] = (),
 ) -> ImageDataset:
     """Validates the arrays and returns them as an `ImageDataset`, whose attributes the other arguments are.
 
@@ -160,6 +160,7 @@ def build_dataset(
     if isinstance(votes, ReadVotes):
         images, own_split = take_images(images, votes.kept), None if own_split is None else own_split[votes.kept]
         skipped, notes = tuple(votes.dropped.values()), [votes.note] if votes.note else []
+        names = [f"{source}[{index}]" for index in votes.kept.tolist()] if skipped else ()
         votes = votes.votes
     if votes is not None:
         check_votes(votes, len(images), source)
@@ -187,8 +188,8 @@ def build_dataset(
         other_files,
         notes,
         rows,
+        tuple(names),
         votes,
-        tuple(files),
     )
 
 

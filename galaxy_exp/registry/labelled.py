@@ -258,7 +258,10 @@ def _iter_predictions(
     rows, names, skipped = dataset.rows, alignment.class_names, iter(dataset.skipped)
     index_of = range(len(dataset)) if rows is None else {int(row): index for index, row in enumerate(rows.kept)}
     for row in range(len(dataset) if rows is None else len(rows.ids)):
-        name = f"{dataset.source}[{row}]" if rows is None else rows.files[row]
+        if rows is not None:
+            name = rows.files[row]
+        else:
+            name = dataset.names[row] if dataset.names else f"{dataset.source}[{row}]"
         found: Row = {"name": name, **({} if rows is None else {id_columns[0]: rows.ids[row]})}
         if row not in index_of:
             yield {**found, **dict.fromkeys(columns), "error": next(skipped, None)}

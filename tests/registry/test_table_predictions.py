@@ -8,12 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import parquet
 
 from galaxy_exp.cli.main import run_command
+from galaxy_exp.config.data_section import DataConfig
+from galaxy_exp.config.votes_section import VotesConfig
+from galaxy_exp.data import load_dataset
+from galaxy_exp.registry.labelled import align_questions, list_predictions
 from galaxy_exp.registry.packaging import ModelVersionRef
 
 from .conftest import CLASS_NAMES, Store, coloured
@@ -134,13 +139,28 @@ def test_evaluate_gives_a_row_for_each_row(command: Command, tmp_path: Path, wri
     assert float(rows[0][f"p_{RED}"]) == float(rows[0]["probability"]) > 0.9
 
 
-def test_evaluate_without_a_table_numbers_the_images(command: Command, tmp_path: Path) -> None:
+def test_evaluate_names_the_files_of_a_folder(command: Command, tmp_path: Path) -> None:
     for index, kind in enumerate([RED, GREEN]):
         (tmp_path / "labelled" / kind).mkdir(parents=True)
         Image.fromarray(coloured(index)).save(tmp_path / "labelled" / kind / "x.png")
-    assert run_command(command("evaluate", "labelled", "-o", "out")) == 0
+        (tmp_path / "labelled" / kind / "a.png").write_bytes(b"broken")
+    assert run_command(command("evaluate", "labelled", "--set", "data.on_error=skip", "-o", "out")) == 0
     rows = read_csv(tmp_path / "out" / "predictions.csv")
-    assert [(row["name"], row["class_name"]) for row in rows] == [("labelled[0]", GREEN), ("labelled[1]", RED)]
+    expected = [(f"labelled/{GREEN}/x.png", GREEN), (f"labelled/{RED}/x.png", RED)]
+    assert [(row["name"], row["class_name"]) for row in rows] == expected
+
+
+def test_images_keep_their_numbers_where_others_have_no_votes(tmp_path: Path) -> None:
+    votes = np.array([[0, 0], [3, 1], [0, 0], [1, 5]], np.float32)
+    np.savez(tmp_path / "votes.npz", images=np.stack([coloured(0)] * 4), votes=votes)
+    questions = ({"name": "smooth", "answers": ("yes", "no")},)
+    stated = VotesConfig.model_validate({"missing": "drop", "questions": questions})
+    dataset = load_dataset(DataConfig(source=str(tmp_path / "votes.npz"), votes=stated))
+    assert dataset.votes is not None
+    alignment = align_questions(dataset.votes.questions, dataset)
+    assert alignment is not None
+    _, rows = list_predictions(dataset, alignment, np.full((2, 2), 0.5, np.float32))
+    assert [row["name"] for row in rows] == [f"{tmp_path}/votes.npz[1]", f"{tmp_path}/votes.npz[3]"]
 
 
 @pytest.mark.parametrize(

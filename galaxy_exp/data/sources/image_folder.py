@@ -75,7 +75,7 @@ def load_image_folder(folder: Path, config: DataConfig) -> ImageDataset:
         preprocessing=stack.preprocessing,
         skipped=stack.skipped,
         other_files=describe_endings(others),
-        files=[str(files[index]) for index in stack.kept],
+        names=[str(files[index]) for index in stack.kept.tolist()],
     )
 
 
