@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from galaxy_exp.records import HyperparameterValue
 from galaxy_exp.space.domains import quantile_of
-from galaxy_exp.space.search_space import Kind, SearchSpace
+from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
 
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
@@ -53,12 +53,17 @@ class Axis:
 
 
 def axes_of(record: SweepRecord, trials: Sequence[TrialRecord]) -> list[Axis]:
-    """The hyperparameters of the sweep's space that took at least two values in these trials, as declared."""
+    """The hyperparameters of the sweep's space that took at least two values in these trials, as declared.
+
+    A name is left out if its declarations cannot be joined, as those of a range and of a number outside it: no axis
+    has all its values.
+    """
     merged: dict[str, Axis] = {}
     for axis in _declared_axes(record):
         merged[axis.name] = _join(merged[axis.name], axis) if axis.name in merged else axis
-    taken = {name: {repr(trial.values[name]) for trial in trials if name in trial.values} for name in merged}
-    return [axis for axis in merged.values() if len(taken[axis.name]) > 1]
+    taken = {name: [trial.values[name] for trial in trials if name in trial.values] for name in merged}
+    varied = (axis for axis in merged.values() if len(set(map(repr, taken[axis.name]))) > 1)
+    return [axis for axis in varied if all(map(axis.holds, taken[axis.name]))]
 
 
 def comparable_trials(record: SweepRecord) -> list[TrialRecord]:
@@ -120,10 +125,18 @@ def tick_values(axis: Axis) -> list[HyperparameterValue]:
 
 def _declared_axes(record: SweepRecord) -> list[Axis]:
     return [
-        Axis(each.name, each.listed, each.low, each.high, each.scale == "log", each.kind is Kind.INT,
+        Axis(each.name, each.listed, *_ends(each), each.scale == "log", each.kind is Kind.INT,
              each.scale == "reverse_log")
         for each in SearchSpace.from_config(record.started.space).hyperparameters
     ]  # fmt: skip
+
+
+def _ends(declared: Hyperparameter) -> tuple[float, float]:
+    """The ends of a range, or the value beyond them that the powers of a step reach by rounding."""
+    ends = [declared.low, declared.high]
+    if declared.step is not None and declared.scale != "linear":
+        ends += [float(value) for value in declared.domain.values()]
+    return min(ends), max(ends)
 
 
 def _join(first: Axis, second: Axis) -> Axis:

@@ -54,9 +54,10 @@ class Importances:
 def measure_importances(record: SweepRecord) -> Importances:
     """PED-ANOVA (Watanabe et al. 2023, arXiv:2304.10255) by Optuna, on the first objective.
 
-    It compares how the best trials, a tenth of all and at least five, are distributed along each hyperparameter with
-    how all trials are; along one that is not always active, those of them in which it is. Unlike fANOVA it looks at the
-    order of the trials only, so that it makes no difference how bad a trial was when it was stopped early.
+    It compares how the best trials, a tenth of all and at least five (of eight or nine trials, four), are distributed
+    along each hyperparameter with how all trials are; along one that is not always active, those of them in which it
+    is. Unlike fANOVA it looks at the order of the trials only, so that it makes no difference how bad a trial was when
+    it was stopped early.
 
     The shares are descriptive: a sampler that learns from scores shifts them, and they carry no significance.
     """

@@ -153,8 +153,14 @@ class ParentRun:
 
     def _write_note(self, run_id: str) -> None:
         """Writes the sweep's description, and the views that the description links."""
-        for view in filter(None, (save_view(self.record), save_finalists_view(self.record))):
-            self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
+        for save in (save_view, save_finalists_view):
+            try:
+                view = save(self.record)
+            except Exception as error:  # noqa: BLE001 - a view never decides whether the runs can be written
+                self.warn(f"the view of the trials in the MLflow UI cannot be written: {first_line(error)}")
+                continue
+            if view is not None:
+                self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
         has_report = (artifacts_folder(self.folder.path) / "report.html").exists()
         note = describe_sweep(self.record, self.data, self.experiment_id, run_id, has_report=has_report)
         self.client.set_tag(run_id, names.NOTE, note)

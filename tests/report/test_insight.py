@@ -28,6 +28,7 @@ from galaxy_exp.report.material import DataFacts, Material
 from galaxy_exp.report.page import build_page, write_insight
 from galaxy_exp.report.scores import collect_history, collect_pareto
 from galaxy_exp.report.words import axis_value
+from galaxy_exp.space.search_space import SearchSpace
 
 SPACE: list[dict[str, Any]] = [
     {"class_name": "Choice", "config": {"name": "optimizer", "conditions": [], "values": ["adam", "adamw"]}},
@@ -59,6 +60,7 @@ def make_sweep(
     score: Callable[[dict[str, Any]], float] = rate_decides,
     choose: Callable[[int], dict[str, Any]] = chosen,
     states: Callable[[int], TrialState] = lambda _: TrialState.COMPLETED,
+    space: list[dict[str, Any]] = SPACE,
     **search: Any,
 ) -> SweepRecord:
     config = parse_sweep({"training": {"epochs": EPOCHS}, "search": {"baseline": False, **search}})
@@ -66,7 +68,7 @@ def make_sweep(
         SweepStarted(
             sweep_id="sweep-1",
             config=config.model_dump(mode="json"),
-            space={"space": SPACE, "values": {}},
+            space={"space": space, "values": {}},
             baseline={},
             data_folder="data",
             data_digest="d",
@@ -105,6 +107,36 @@ class TestAxes:
             return chosen(number) | ({"norm": False} if number == 0 else {"rate": 7.0} if number == 1 else {})
 
         assert [trial.number for trial in comparable_trials(make_sweep(4, choose=choose))] == [2, 3]
+
+    def test_a_name_whose_declarations_do_not_join_is_left_out(self) -> None:
+        """A range under one condition, a number outside it under another."""
+
+        def only_if(optimizer: str) -> list[dict[str, Any]]:
+            return [{"class_name": "Parent", "config": {"name": "optimizer", "values": [optimizer]}}]
+
+        def choose(number: int) -> dict[str, Any]:
+            return {"optimizer": "sgd", "momentum": 0.5 + number / 50} if number % 2 else {
+                "optimizer": "adam", "momentum": 0.0
+            }  # fmt: skip
+
+        momentum = {"name": "momentum", "min_value": 0.5, "max_value": 0.99, "step": None}
+        space = [
+            {"class_name": "Choice", "config": {"name": "optimizer", "values": ["sgd", "adam"]}},
+            {"class_name": "Float", "config": {**momentum, "conditions": only_if("sgd")}},
+            {"class_name": "Fixed", "config": {"name": "momentum", "value": 0.0, "conditions": only_if("adam")}},
+        ]
+        record = make_sweep(12, lambda values: values["momentum"], choose, space=space)
+        assert len(comparable_trials(record)) == 12
+        assert measure_importances(record).shares.keys() == {"optimizer"}
+
+    @pytest.mark.parametrize("sampling", ["log", "reverse_log"])
+    def test_a_value_that_rounds_beyond_the_end_of_its_range_is_compared(self, sampling: str) -> None:
+        config = {"name": "rate", "min_value": 3e-5, "max_value": 3e-2, "step": 10, "sampling": sampling}
+        space = [{"class_name": "Float", "config": config}]
+        values = list(SearchSpace.from_config({"space": space}).hyperparameters[0].domain.values())
+        record = make_sweep(8, choose=lambda number: {"rate": values[number % len(values)]}, space=space)
+        assert len(comparable_trials(record)) == 8
+        assert measure_importances(record).shares.keys() == {"rate"}
 
     @pytest.mark.parametrize(
         ("axis", "value", "position"),

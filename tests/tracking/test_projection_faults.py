@@ -443,6 +443,19 @@ def test_a_sweep_whose_figures_cannot_be_drawn_is_told_and_closed(begin, client)
     assert client.get_run(journal.record.parent_run_id).info.status == "FINISHED"
 
 
+def test_a_view_that_cannot_be_made_is_told_and_the_sweep_is_closed(begin, client, monkeypatch):
+    def fail(record):
+        raise ValueError("no axis has this value")
+
+    monkeypatch.setattr("galaxy_exp.tracking.parent_run.save_view", fail)
+    journal, make, warnings = begin
+    projection = make(FragileClient(client))
+    play(journal, projection)
+    projection.close_sweep("FINISHED")
+    assert set(warnings) == {"the view of the trials in the MLflow UI cannot be written: no axis has this value"}
+    assert client.get_run(journal.record.parent_run_id).info.status == "FINISHED"
+
+
 def test_runs_deleted_in_the_ui_are_made_anew_when_needed(begin, client, request):
     journal, make, _ = begin
     projection = make(FragileClient(client))
