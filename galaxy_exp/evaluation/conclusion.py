@@ -308,7 +308,7 @@ def _seconds_left(record: SweepRecord) -> float | None:
     active = record.active_seconds
     search, registry = record.config.search, record.config.registry
     if record.finalists is not None:
-        trained = sum(trial.epochs for trial in record.trials.values() if trial.retrains is not None)
+        trained = sum(trial.epochs for trial in list(record.trials.values()) if trial.retrains is not None)
         return _seconds_of(len(record.finalists) * registry.seeds, trained, record)
     done = [len(record.end_order) / search.max_trials]
     if search.max_epochs is not None:

@@ -141,13 +141,13 @@ def _key_figures(material: Material) -> dict[str, str]:
     elif material.leader is not None and test is None:
         value = material.leader.objective_value(record.objective)
         found[f"best validation {metric_name(record.objective.name)}"] = score(value)
-    trained = sum(trial.seconds for trial in record.trials.values())
+    trained = sum(trial.seconds for trial in list(record.trials.values()))
     found |= {"trials of the search": f"{len(record.searched):,}", "epochs": f"{record.epochs:,}"}
     return found | {"of training": format_duration(trained)}
 
 
 def _why_nothing(material: Material) -> str:
-    ended = [trial.result for trial in material.record.trials.values() if trial.result]
+    ended = [trial.result for trial in list(material.record.trials.values()) if trial.result]
     if not ended:
         return "No trial has finished yet, so there is nothing to report."
     reasons = "; ".join(sorted({result.reason for result in ended if result.reason})[:3])

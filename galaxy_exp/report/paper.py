@@ -188,7 +188,7 @@ def cited_software(material: Material) -> dict[str, tuple[str, ...]]:
     record = material.record
     search, execution = record.config.search, record.execution
     sampler = SAMPLERS.get(search.sampler_choice)
-    backends = {trial.result.backend for trial in record.trials.values() if trial.result}
+    backends = {trial.result.backend for trial in list(record.trials.values()) if trial.result}
     used = {
         "keras": True,
         "tensorflow": "tensorflow" in backends,

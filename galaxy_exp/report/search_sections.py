@@ -171,9 +171,9 @@ def collect_spent(material: Material) -> dict[str, Any]:
     record = material.record
     by_state = {state: [trial for trial in record.searched if trial.state is state] for state in _STATES}
     groups = {_STATES[state]: trials for state, trials in by_state.items() if trials or state in _ALWAYS}
-    again = [trial for trial in record.trials.values() if trial.retrains is not None]
-    groups |= {"finalists, trained again": again} if again else {}
     everything = list(record.trials.values())
+    again = [trial for trial in everything if trial.retrains is not None]
+    groups |= {"finalists, trained again": again} if again else {}
     seconds = _seconds(everything)
     rows = [_ledger_row(name, trials, seconds) for name, trials in groups.items()]
     rows.append([*_ledger_row("in all", everything, seconds)[:-1], "100%" if seconds else ""])

@@ -230,7 +230,7 @@ def sweep_metrics(record: SweepRecord) -> dict[str, float]:
         found["calibrated_error"] = (report.get("calibrated") or {}).get("error")
         values |= {f"test/{role}_{name}": value for name, value in found.items() if value is not None}
     for state in (state for state in TrialState if state.is_finished):
-        trials = [trial for trial in record.trials.values() if trial.state is state]
+        trials = [trial for trial in list(record.trials.values()) if trial.state is state]
         values[f"sweep/trials_{state}"] = len(trials)
         values[f"sweep/hours_{state}"] = sum(trial.seconds for trial in trials) / 3600
     return values

@@ -201,7 +201,7 @@ def _charts(record: SweepRecord, best: str) -> list[dict[str, Any]]:
 
 def _hidden_charts(record: SweepRecord, best: str) -> Iterator[dict[str, Any]]:
     """The charts of metrics with a single value, which the UI would add by itself, as if they had been deleted."""
-    metrics = dict.fromkeys(name for trial in record.trials.values() for name in outcome_metrics(trial))
+    metrics = dict.fromkeys(name for trial in list(record.trials.values()) for name in outcome_metrics(trial))
     for name in metrics:
         if name != best:
             yield {"uuid": f"galaxy_exp-{name}", "type": "BAR", "metricKey": name, "metricSectionId": _SMALL,

@@ -7,6 +7,7 @@ import random
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from galaxy_exp.config import parse_sweep
+from galaxy_exp.evaluation.conclusion import describe_progress
 from galaxy_exp.journal.events import EpochReported, Event, SweepStarted, TrialEnded, TrialProposed, TrialStarted
-from galaxy_exp.journal.record import SweepRecord
+from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.journal.replay import apply_event, replay
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
@@ -29,6 +31,8 @@ from galaxy_exp.report.page import build_page, write_insight
 from galaxy_exp.report.scores import collect_history, collect_pareto
 from galaxy_exp.report.words import axis_value
 from galaxy_exp.space.search_space import SearchSpace
+from galaxy_exp.tracking.parent_run import sweep_metrics
+from galaxy_exp.tracking.views import save_view
 
 SPACE: list[dict[str, Any]] = [
     {"class_name": "Choice", "config": {"name": "optimizer", "conditions": [], "values": ["adam", "adamw"]}},
@@ -207,6 +211,36 @@ class TestImportance:
 
     def test_the_same_record_gives_the_same(self) -> None:
         assert measure_importances(make_sweep(20)) == measure_importances(make_sweep(20))
+
+
+class GrowingTrial(TrialRecord):
+    """Adds a trial to its record whenever it is looked at, as the loop may do in another thread."""
+
+    __slots__ = ("record",)
+
+    def __getattribute__(self, name: str) -> Any:
+        trials = object.__getattribute__(self, "record").trials
+        if len(trials) < 500:
+            trials[len(trials)] = TrialRecord(len(trials), trials[1].values, seed=1, proposed_at=0.0)
+        return object.__getattribute__(self, name)
+
+
+def test_trials_may_be_added_while_a_record_is_shown() -> None:
+    def grown() -> SweepRecord:
+        record = make_sweep(12)
+        record.finalists = [1]
+        growing = GrowingTrial.__new__(GrowingTrial)
+        object.__setattr__(growing, "record", record)
+        for field in fields(TrialRecord):
+            object.__setattr__(growing, field.name, getattr(record.trials[0], field.name))
+        record.trials[0] = growing
+        return record
+
+    for show in (save_view, sweep_metrics, describe_progress):
+        record = grown()
+        show(record)
+        assert len(record.trials) > 12
+    assert "No trial" not in build_page(Material(grown(), DataFacts("a.h5", False, "d", "s"), ""))
 
 
 class TestFigures:
