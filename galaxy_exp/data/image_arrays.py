@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,12 +43,28 @@ def allocate_images(shape: tuple[int, ...]) -> NDArray[Any]:
     Pages of the file leave memory when something else needs it; the file is deleted with the array.
 
     Raises:
-        OSError: the disk is full.
+        DataError: the disk is full.
     """
-    if int(np.prod(shape)) <= IN_MEMORY_BYTES:
+    n_bytes = int(np.prod(shape))
+    if n_bytes <= IN_MEMORY_BYTES:
         return np.empty(shape, np.uint8)
     with tempfile.TemporaryFile(prefix="galaxy_exp.") as file:
+        _reserve(file.fileno(), n_bytes)
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+
+
+def _reserve(descriptor: int, n_bytes: int) -> None:
+    """Takes the space on the disk, if the file system can: writing to a map of a full disk kills the process."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, n_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            room = f"no room for {n_bytes / 2**30:.1f} GiB of images ({error.strerror})"
+            raise DataError(
+                f"{tempfile.gettempdir()}: {room}; expected TMPDIR to name a folder on a larger disk"
+            ) from None
 
 
 def iter_slices(images: NDArray[Any], n: int | None = None) -> Iterator[slice]:

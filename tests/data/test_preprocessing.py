@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import re
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_disks import tiny_disk
 
 from galaxy_exp.config.data_section import DataConfig, FitsConfig, SplitConfig
 from galaxy_exp.data import PreparedData, image_arrays, load_dataset, prepare_split
@@ -95,6 +101,24 @@ def test_large_results_lie_on_disk(h5_file: Path, monkeypatch: pytest.MonkeyPatc
     on_disk = load_dataset(DataConfig(source=str(h5_file), resize=8))
     assert isinstance(on_disk.images, np.memmap)
     assert on_disk.digest == in_memory.digest
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_arrays, "IN_MEMORY_BYTES", 100)
+    with tiny_disk(tmp_path / "disk", 1) as disk:
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        message = f"{disk}: no room for 0.1 GiB of images (No space left on device); expected TMPDIR"
+        with pytest.raises(DataError, match=re.escape(message)):
+            image_arrays.allocate_images((1000, 200, 200, 3))
+
+
+def test_a_file_system_that_reserves_nothing_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(image_arrays, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    assert image_arrays.allocate_images((10, 9, 9, 3)).shape == (10, 9, 9, 3)
 
 
 def test_large_compressed_hdf5_goes_to_disk_piece_by_piece(h5_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
