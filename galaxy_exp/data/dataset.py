@@ -108,7 +108,7 @@ class ImageDataset:
         """
         sha256 = hashlib.sha256(f"{self.images.shape} {self.images.dtype.str}".encode())
         if self.preprocessing != Preprocessing():
-            sha256.update(repr(sorted(self.preprocessing.to_dict().items())).encode())
+            sha256.update(repr(sorted(self.preprocessing.steps().items())).encode())
         for piece in iter_slices(self.images):
             sha256.update(self.images[piece].tobytes())
         sha256.update(self.labels.astype("<i8").tobytes())
@@ -210,7 +210,7 @@ def preprocess_dataset(dataset: ImageDataset, preprocessing: Preprocessing) -> I
             "expected the same data.crop, data.resize and data.greyscale, or none"
         )
     images = wanted.apply_to_all(dataset.images, dataset.source)
-    return replace(dataset, images=images, preprocessing=wanted)
+    return replace(dataset, images=images, preprocessing=wanted.with_raw_side(min(dataset.image_shape[:2])))
 
 
 def check_class_names(names: Sequence[str], source: str) -> None:

@@ -150,6 +150,8 @@ class Preprocessing:
     """Whether each channel becomes the mean of the three, rounded to the nearest, halves up."""
     fits: FitsConfig | None = None
     """Stretch of FITS files while they were read, before the other steps; None without FITS files."""
+    raw_side: int | None = field(default=None, compare=False)
+    """Side in pixels of the smallest image after the crop, if it was enlarged; a fact of the images, not a step."""
 
     @classmethod
     def from_config(cls, config: DataConfig) -> Preprocessing:
@@ -163,9 +165,18 @@ class Preprocessing:
         return cls(**{**record, "fits": None if fits is None else FitsConfig.model_validate(fits)})
 
     def to_dict(self) -> dict[str, Any]:
+        """The steps, and `raw_side` if it is known."""
+        return self.steps() if self.raw_side is None else {**self.steps(), "raw_side": self.raw_side}
+
+    def steps(self) -> dict[str, Any]:
         """Numbers, None and booleans by name; with FITS files also `fits`, a mapping like `data.fits`."""
         steps: dict[str, Any] = {"crop": self.crop, "resize": self.resize, "greyscale": self.greyscale}
         return steps if self.fits is None else {**steps, "fits": self.fits.record()}
+
+    def with_raw_side(self, side: int) -> Preprocessing:
+        """The same steps and `raw_side`, by the shortest side of all raw images."""
+        side = min(side, self.crop or side)
+        return replace(self, raw_side=side if self.resize is not None and side < self.resize else None)
 
     def describe(self) -> list[str]:
         """The steps that are taken, as in ["FITS stretch asinh", "crop 207", "resize 69", "greyscale"]."""

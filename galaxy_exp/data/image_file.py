@@ -275,6 +275,7 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
     kept: list[int] = []
     failed: dict[int, str] = {}
     images: NDArray[Any] | None = None
+    sides: set[int] = set()
     for index, path in enumerate(files):
         try:
             raw = read_file(path, config.fits)
@@ -288,6 +289,7 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
         _check_shape(path, image, files[kept[0]] if kept else path, images.shape[1:])
         images[len(kept)] = image
         kept.append(index)
+        sides.update(raw.shape[:2])
     skipped = tuple(failed.values())
     if images is None:
         raise DataError(f"{source}: none of its {len(files)} image files can be read; the first: {skipped[0]}")
@@ -298,6 +300,7 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
         _LOG.warning("%s: skipped %d of %d image files: %s%s", source, len(skipped), len(files), listed, more)
     if any(has_fits_name(files[index]) for index in kept):
         preprocessing = replace(preprocessing, fits=config.fits)
+    preprocessing = preprocessing.with_raw_side(min(sides))
     return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), skipped, preprocessing)
 
 

@@ -112,6 +112,11 @@ class GalaxyClassifier:
         return getattr(self.packaged, "centre", None)
 
     @property
+    def raw_side(self) -> int | None:
+        """Side in pixels of the smallest raw image after the training's crop, if training enlarged it."""
+        return getattr(self.packaged, "raw_side", None)
+
+    @property
     def greyscale(self) -> bool:
         """Whether training made its images grey."""
         return bool(getattr(self.packaged, "greyscale", False))

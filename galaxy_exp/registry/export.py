@@ -87,6 +87,7 @@ def _facts(classifier: GalaxyClassifier) -> dict[str, Any]:
         "output": "float32 (n, n_classes), probabilities in the order of class_names",
         **_vote_facts(classifier.questions),
         "crop": classifier.crop,
+        "raw_side": classifier.raw_side,
         "greyscale": classifier.greyscale,
         "fits": classifier.fits,
         "tta": classifier.tta,

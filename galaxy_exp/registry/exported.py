@@ -48,6 +48,7 @@ class ExportedModel(GalaxyModel):
         self.class_names = tuple(facts["class_names"])
         self.image_size = (facts["image_size"][0], facts["image_size"][1])
         self.centre, self.greyscale = facts.get("crop"), bool(facts.get("greyscale"))
+        self.raw_side = facts.get("raw_side")
         self.fits, self.tta = facts.get("fits"), bool(facts.get("tta", facts.get("after")))
         self.questions = tuple(facts.get("questions") or ())
         self.metadata = facts["metadata"]

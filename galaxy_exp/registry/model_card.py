@@ -231,7 +231,8 @@ def _limit_lines(record: SweepRecord, data: PreparedData) -> Iterator[str]:
         yield "- Simulated galaxies: the scores say nothing about real ones."
     else:
         yield "- Scores hold for images like these; other telescopes, depths or bands need a test of their own."
-    height, width = data.image_shape[:2]
+    side = data.preprocessing.raw_side
+    height, width = data.image_shape[:2] if side is None else (side, side)
     yield f"- Images under {-(-height // 2)} x {-(-width // 2)} pixels are refused; others are cropped and resized."
     rare = [name for name, count in data.counts.get("test", {}).items() if count < RARE]
     if rare:

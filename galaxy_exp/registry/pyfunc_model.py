@@ -16,7 +16,8 @@ the first question.
 
 The rule for images that are not of the model's size: an image of another aspect ratio is centre-cropped to
 the model's (to a square for a square model), then resized by bilinear interpolation with antialiasing and
-rounded back to uint8. An image whose crop is less than half as high or wide as the model's is refused.
+rounded back to uint8. An image whose crop is less than half as high or wide as the model's is refused, or, if training
+enlarged its raw images, as these.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class GalaxyModel:
     """Height and width of the images the network takes, in pixels."""
     centre: int | None = None
     """Side in pixels of the square that training cut from the centre of its raw images; None if it did not."""
+    raw_side: int | None = None
+    """Side in pixels of the smallest raw image after the training's crop, if training enlarged it."""
     greyscale: bool = False
     """Whether training made its images grey."""
     tta: bool = False
@@ -69,7 +72,7 @@ class GalaxyModel:
         self.questions = tuple(classes.get("questions") or ())
         preprocessing = classes.get("preprocessing", {})
         self.centre, self.greyscale = preprocessing.get("crop"), bool(preprocessing.get("greyscale", False))
-        self.fits = preprocessing.get("fits")
+        self.fits, self.raw_side = preprocessing.get("fits"), preprocessing.get("raw_side")
         model = context.artifacts["model"]
         if Path(model).is_dir():
             self._network = keras.layers.TFSMLayer(model, call_endpoint="serve")
@@ -155,8 +158,9 @@ class GalaxyModel:
             return f"has type {image.dtype}; expected uint8 values from 0 to 255"
         height, width = image.shape[:2]
         crop = crop_size((height, width), self.image_size)
-        if 2 * crop[0] < self.image_size[0] or 2 * crop[1] < self.image_size[1]:
-            least = " x ".join(str(-(-side // 2)) for side in self.image_size)
+        trained = self.image_size if self.raw_side is None else (self.raw_side, self.raw_side)
+        if 2 * crop[0] < trained[0] or 2 * crop[1] < trained[1]:
+            least = " x ".join(str(-(-side // 2)) for side in trained)
             return f"has {height} x {width} pixels; expected at least {least}, half of what the model was trained on"
         return None
 

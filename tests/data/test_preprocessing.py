@@ -89,6 +89,16 @@ def test_digest_tells_steps_that_changed_nothing(h5_file: Path) -> None:
     assert plain.digest != grey.digest
 
 
+def test_prepared_data_knows_the_side_of_images_that_were_enlarged(h5_file: Path, tmp_path: Path) -> None:
+    """The digest is of the images, and that of earlier releases."""
+    for steps, expected in (({"resize": 30}, 9), ({"crop": 8, "resize": 30}, 8), ({"resize": 9}, None)):
+        dataset = load_dataset(DataConfig(source=str(h5_file), **steps))
+        prepared = prepare_split(dataset, SplitConfig(), tmp_path / "cache")
+        assert PreparedData.load(prepared.folder).preprocessing.raw_side == expected
+        bare = replace(dataset, preprocessing=Preprocessing(**steps))
+        assert bare.digest == dataset.digest
+
+
 def test_prepared_data_remembers(h5_file: Path, tmp_path: Path) -> None:
     dataset = load_dataset(DataConfig(source=str(h5_file), resize=8))
     prepared = prepare_split(dataset, SplitConfig(), tmp_path / "cache")
@@ -150,6 +160,8 @@ class TestFolder:
         dataset = load_dataset(DataConfig(source=str(folder), **steps))
         assert dataset.image_shape == (side, side, 3)
         assert dataset.preprocessing == Preprocessing(**steps)
+        assert dataset.preprocessing.raw_side is None
+        assert load_dataset(DataConfig(source=str(folder), resize=50)).preprocessing.raw_side == 20
 
     def test_mixed_sizes_otherwise_say_what_to_do(self, folder: Path) -> None:
         with pytest.raises(

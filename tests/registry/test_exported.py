@@ -30,7 +30,7 @@ RAW = [coloured(0, 24, 24), coloured(1, 100, 60), coloured(2, 12, 13)]
 
 @pytest.fixture(scope="module")
 def packaged(register: Callable[..., ModelVersionRef], store: Store) -> GalaxyClassifier:
-    steps = {"crop": 40, "greyscale": False}
+    steps = {"crop": 40, "greyscale": False, "raw_side": 22}
     return load_model(register("to-onnx", preprocessing=steps, tta=True).uri, tracking_uri=store.uri)
 
 
@@ -46,14 +46,24 @@ def test_it_classifies_raw_images_as_the_model_does(packaged: GalaxyClassifier, 
     ours, expected = exported.predict(RAW), packaged.predict(RAW)
     assert ours.class_names == expected.class_names
     assert np.abs(ours.probabilities - expected.probabilities).max() <= TOLERANCE
-    for name in ("class_names", "image_size", "crop", "greyscale", "tta", "fits", "simulated", "temperature"):
+    for name in (
+        "class_names",
+        "image_size",
+        "crop",
+        "raw_side",
+        "greyscale",
+        "tta",
+        "fits",
+        "simulated",
+        "temperature",
+    ):
         assert getattr(exported, name) == getattr(packaged, name), name
     assert exported.refusal(coloured(0, 5, 5)) == packaged.refusal(coloured(0, 5, 5))
 
 
 def test_an_image_that_is_refused_and_the_network_within(onnx_file: Path) -> None:
     exported = load_model(str(onnx_file))
-    with pytest.raises(ModelError, match="image 0 has 5 x 5 pixels; expected at least 12 x 12"):
+    with pytest.raises(ModelError, match="image 0 has 5 x 5 pixels; expected at least 11 x 11"):
         exported.predict(coloured(0, 5, 5))
     with pytest.raises(ModelError, match="is an exported network; expected a packaged model"):
         _ = exported.network

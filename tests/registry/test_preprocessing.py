@@ -47,6 +47,12 @@ def test_images_that_are_cut_already_are_not_cut_again(load):
     np.testing.assert_array_equal(load({"crop": 30, "greyscale": False}).fit_to_size(image), image)
 
 
+def test_images_that_training_enlarged_are_not_refused(load):
+    model = load({"resize": 24, "raw_side": 10, "greyscale": False})
+    assert model.refusal(np.zeros((10, 10, 3), np.uint8)) is None
+    assert "has 4 x 9 pixels; expected at least 5 x 5" in model.refusal(np.zeros((4, 9, 3), np.uint8))
+
+
 def test_a_package_of_an_earlier_release_has_no_preprocessing(load):
     model = load(None)
     assert (model.centre, model.greyscale, model.fits) == (None, False, None)
