@@ -7,7 +7,7 @@ The numbers and the reason of a decision are written into the version's tags bef
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["apply_promotion", "promote", "read_decision", "rollback"]
 
 _ROLLED_BACK = "rolled back from version"
+_PROMOTED_BY_HAND = "promoted by hand"
 PROMOTED, BY_HAND = "promoted", "by hand"
 """Values of the tag `galaxy_exp.promotion`, besides `challenger`."""
 
@@ -86,6 +87,8 @@ def promote(
 ) -> int | None:
     """Makes a version the champion, if the promotion rules allow it against the present champion, or by force.
 
+    A call that was killed is completed by repeating it.
+
     Args:
         name: of the registered model.
         version: of it.
@@ -105,7 +108,12 @@ def promote(
         require_version(client, name, version)
         champion = find_champion(client, name)
         if champion is not None and champion.version == version:
-            return None
+            tags = client.get_model_version(name, str(version)).tags
+            if (unfinished := _unfinished_reason(tags, _PROMOTED_BY_HAND)) is None:
+                return None
+            previous = _make_champion(client, name, version, unfinished)
+            _close_decision(client, name, version, BY_HAND, unfinished)
+            return previous
         opening = _count_opening_by_hand(client, name, version, champion)
         decision = decide_promotion(load_candidate(client, name, version), champion, opening=opening)
         if not decision.promote and not force:
@@ -116,7 +124,7 @@ def promote(
         replaced = "" if champion is None else f" in place of version {champion.version}"
         added = f"; the reason given: {reason}" if reason else ""
         against = "" if decision.promote else ", against the evidence"
-        recorded = f"promoted by hand{replaced}{against} ({decision.grounds}){added}"
+        recorded = f"{_PROMOTED_BY_HAND}{replaced}{against} ({decision.grounds}){added}"
         _write_evidence(client, name, version, replace(decision, reason=recorded))
         previous = _make_champion(client, name, version, recorded)
         _close_decision(client, name, version, BY_HAND, recorded)
@@ -139,10 +147,9 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
             raise ModelError(
                 f"{name} has no champion to roll back; see: galaxy-exp models list{uri_option(tracking_uri)}"
             )
-        recorded = champion.tags.get(version_tags.PROMOTION_REASON, "")
-        if version_tags.PROMOTION not in champion.tags and recorded.startswith(_ROLLED_BACK):  # by a killed process
-            previous = int(champion.version)
-        else:
+        previous = int(champion.version)
+        recorded = _unfinished_reason(champion.tags, _ROLLED_BACK)
+        if recorded is None:
             previous = _find_previous(client, champion)
             recorded = f"{_ROLLED_BACK} {champion.version}"
             _move_back(client, name, previous, int(champion.version), recorded)
@@ -150,15 +157,18 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
     return previous
 
 
-def _move_back(client: MlflowClient, name: str, version: int, champion: int, reason: str) -> None:
-    """Without its outcome until `_close_decision`, by which a repeated call sees that the alias has moved already.
+def _unfinished_reason(tags: Mapping[str, str], beginning: str) -> str | None:
+    """By a champion's tags, the reason of a process that was killed when it had moved the alias, if it begins so."""
+    reason = tags.get(version_tags.PROMOTION_REASON, "")
+    return reason if version_tags.PROMOTION not in tags and reason.startswith(beginning) else None
 
-    The history comes before the alias: the other way round, a version that is champion without an entry looks as if its
-    alias had been moved by hand.
+
+def _move_back(client: MlflowClient, name: str, version: int, champion: int, reason: str) -> None:
+    """The history comes before the alias.
+
+    The other way round, a version that is champion without an entry looks as if its alias had been moved by hand.
     """
     require_version(client, name, version)
-    if version_tags.PROMOTION in client.get_model_version(name, str(version)).tags:
-        client.delete_model_version_tag(name, str(version), version_tags.PROMOTION)
     _write_evidence(client, name, version, PromotionDecision(True, reason))
     _add_to_history(client, name, version, champion, reason)
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
@@ -203,9 +213,12 @@ def _origin(version: ModelVersion) -> str:
 def _write_evidence(client: MlflowClient, name: str, version: int, decision: PromotionDecision) -> None:
     """Writes the decision's numbers into the version's tags in place of an earlier decision's; the reason comes last.
 
-    A version that has the reason of a decision thus has all its numbers.
+    A version that has the reason of a decision thus has all its numbers. It has no outcome until `_close_decision`, by
+    which a repeated call sees that this one was killed.
     """
     tags = client.get_model_version(name, str(version)).tags
+    if version_tags.PROMOTION in tags:
+        client.delete_model_version_tag(name, str(version), version_tags.PROMOTION)
     for attribute, (tag, _) in _NUMBERS.items():
         value = getattr(decision, attribute)
         if value is not None:
@@ -218,16 +231,20 @@ def _write_evidence(client: MlflowClient, name: str, version: int, decision: Pro
 def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -> int | None:
     """Moves the alias `champion` to a version and takes `challenger` off it; returns who was champion before, if any.
 
-    The version remembers whom it replaced, and the registered model when and why.
+    The version remembers whom it replaced, and the registered model when and why. Repeated, it does what is left.
     """
     before = find_holder(client, name, version_tags.CHAMPION)
-    previous = int(before.version) if before is not None and int(before.version) != version else None
-    if previous is not None:
-        client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
+    is_repeated = before is not None and int(before.version) == version
+    if before is not None and is_repeated:
+        replaced = before.tags.get(version_tags.PREVIOUS_CHAMPION)
+        previous = None if replaced is None else int(replaced)
+    else:
+        previous = None if before is None else int(before.version)
+        if previous is not None:
+            client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
-    history = read_history(client, name)
-    is_repeated = before is not None and previous is None  # after a crash, the entry may be there already
-    if not (is_repeated and history and history[-1]["version"] == version):
+    latest = read_history(client, name)[-1:] if is_repeated else []  # the entry may be there already
+    if [(each["version"], each["reason"]) for each in latest] != [(version, reason)]:
         _add_to_history(client, name, version, previous, reason)
     challenger = find_holder(client, name, version_tags.CHALLENGER)
     if challenger is not None and int(challenger.version) == version:

@@ -107,6 +107,33 @@ def test_a_rollback_that_was_killed_is_completed_by_repeating_it(
     assert n_writes > 4
 
 
+def test_a_promotion_that_was_killed_is_completed_by_repeating_it(
+    three: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before each of its writes, until there are no more; version 3 was a challenger before."""
+    writing = [name for name in vars(MlflowClient) if re.match("set_|delete_|update_", name)]
+    for n_writes in count():
+        promote(three, 2, store.uri, force=True)
+        store.client.set_model_version_tag(three, "3", version_tags.PROMOTION, "challenger")
+        store.client.set_registered_model_alias(three, "challenger", "3")
+        n_entries, written = len(list_history(three, store.uri)), list[str]()
+        with monkeypatch.context() as patch:
+            for name in writing:
+                patch.setattr(MlflowClient, name, killed_after(n_writes, written, getattr(MlflowClient, name)))
+            with suppress(KeyboardInterrupt):
+                promote(three, 3, store.uri, force=True)
+                break
+        assert promote(three, 3, store.uri, force=True) == 2
+        (third, _, _) = list_models(store.uri, three)
+        assert (third["aliases"], third["promotion"]) == (["champion"], "by hand")
+        assert third["reason"].startswith("promoted by hand in place of version 2, against the evidence")
+        assert show_model(f"{three}/3", store.uri)["card"].endswith(f"by hand: {third['reason']}\n")
+        history = list_history(three, store.uri)[n_entries:]
+        assert [(entry["version"], entry["previous"]) for entry in history] == [(3, 2)]
+        assert promote(three, 3, store.uri, force=True) is None
+    assert n_writes > 5
+
+
 def killed_after(n_writes: int, written: list[str], method: Callable[..., Any]) -> Callable[..., Any]:
     """The method, until `n_writes` were made; then it interrupts."""
 
