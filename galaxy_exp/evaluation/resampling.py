@@ -8,8 +8,9 @@ the same, at a fraction of the work.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,23 +60,21 @@ def bootstrap_intervals(labels: NDArray[Any], probabilities: NDArray[Any], n: in
     """Percentile intervals over images drawn with replacement (Efron & Tibshirani 1993, chapter 13).
 
     Of labels, integers (n_images,), n_images above 0, and probabilities (n_images, n_classes), by `n` resamples; the
-    same seed gives the same intervals. A draw in which a class is neither true nor predicted is left out of that
-    class's intervals.
+    same seed gives the same intervals. Draws in which a class's score has no value are left out of its interval: of
+    completeness those without images of the class, of purity and F1 those in which it is neither true nor predicted.
     """
     n_classes, rng = probabilities.shape[1], np.random.default_rng(seed)
     among_two = (np.argsort(-probabilities, axis=1, kind="stable")[:, :2] == labels[:, np.newaxis]).any(axis=1)
     cells, sizes = _count_cells(labels, probabilities.argmax(axis=1), among_two)
     drawn = rng.multinomial(len(labels), sizes / len(labels), size=n)
-    matrices = _confusion_stack(drawn, cells[0], cells[1], n_classes)
-    per_class = {
-        "completeness": metrics.completeness(matrices),
-        "purity": np.where((matrices.sum(axis=1) + matrices.sum(axis=2)) > 0, metrics.purity(matrices), np.nan),
-        "f1": metrics.f1_per_class(matrices),
+    scores: dict[str, Callable[[Vector], Vector]] = {
+        name: partial(metrics.scores, metric=name) for name in ("accuracy", "balanced_accuracy", "macro_f1")
     }
+    scores_of_classes = {"completeness": metrics.completeness, "purity": _purity, "f1": metrics.f1_per_class}
+    resampled = _score_draws(drawn, cells[0], cells[1], n_classes, {**scores, **scores_of_classes})
+    per_class = {name: resampled[name] for name in scores_of_classes}
     images = np.bincount(labels, minlength=n_classes)
-    overall = {
-        name: interval_of(metrics.scores(matrices, name)) for name in ("accuracy", "balanced_accuracy", "macro_f1")
-    }
+    overall = {name: interval_of(resampled[name]) for name in scores}
     if (frequent := images >= metrics.RARE).any():
         overall["macro_f1_without_rare"] = interval_of(np.nanmean(per_class["f1"][:, frequent], axis=1))
     overall["top2"] = interval_of(drawn @ cells[2] / len(labels))
@@ -128,8 +127,9 @@ def paired_bootstrap(
         predictions = probabilities_a.argmax(axis=1), probabilities_b.argmax(axis=1)
         (label, *predicted), sizes = _count_cells(labels, *predictions)
         counts = np.vstack([sizes, rng.multinomial(len(labels), sizes / len(labels), size=n)])
-        stacks = (_confusion_stack(counts, label, each, probabilities_a.shape[1]) for each in predicted)
-        score_a, score_b = (metrics.scores(stack, metric) for stack in stacks)
+        wanted = {metric: partial(metrics.scores, metric=metric)}
+        n_classes = probabilities_a.shape[1]
+        score_a, score_b = (_score_draws(counts, label, each, n_classes, wanted)[metric] for each in predicted)
         observed, resampled = score_a[0] - score_b[0], score_a[1:] - score_b[1:]
     return float(observed), *interval_of(resampled)
 
@@ -150,11 +150,30 @@ def _count_cells(*properties: NDArray[Any]) -> tuple[Counts, Counts]:
     return cells, sizes
 
 
-def _confusion_stack(counts: NDArray[Any], labels: Counts, predictions: Counts, n_classes: int) -> Vector:
-    """Confusion matrices (n, n_classes, n_classes) of counts per cell (n, n_cells)."""
-    matrices = np.zeros((len(labels), n_classes * n_classes))
-    matrices[np.arange(len(labels)), labels * n_classes + predictions] = 1.0
-    return (counts.astype(np.float64) @ matrices).reshape(-1, n_classes, n_classes)
+def _purity(matrices: Vector) -> Vector:
+    return np.where((matrices.sum(axis=1) + matrices.sum(axis=2)) > 0, metrics.purity(matrices), np.nan)
+
+
+def _score_draws(
+    counts: Counts,
+    labels: Counts,
+    predictions: Counts,
+    n_classes: int,
+    scores: Mapping[str, Callable[[Vector], Vector]],
+) -> dict[str, Vector]:
+    """Scores, by name, of the confusion matrices of counts per cell (n, n_cells), a part of the draws at a time."""
+    places = labels * n_classes + predictions
+    order = np.argsort(places, kind="stable")
+    occupied, starts = np.unique(places[order], return_index=True)
+    found: dict[str, list[Vector]] = {name: [] for name in scores}
+    step = max(1, _BYTES_AT_ONCE // (8 * n_classes**2))
+    for start in range(0, len(counts), step):
+        drawn = counts[start : start + step, order]
+        matrices = np.zeros((len(drawn), n_classes**2))
+        matrices[:, occupied] = np.add.reduceat(drawn, starts, axis=1)
+        for name, score in scores.items():
+            found[name].append(score(matrices.reshape(-1, n_classes, n_classes)))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
 def opening_level(number: int) -> float:

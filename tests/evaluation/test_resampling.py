@@ -199,6 +199,19 @@ def test_the_memory_that_exchanging_takes_has_a_bound(metric: str) -> None:
         tracemalloc.stop()
 
 
+def test_the_memory_of_intervals_of_many_classes_has_a_bound() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 150, 1000)
+    probabilities = _predictions(0, labels, 150, 3.0)
+    bootstrap_intervals(labels[:10], probabilities[:10])  # imports what it needs
+    tracemalloc.start()
+    try:
+        bootstrap_intervals(labels, probabilities)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_p_value_can_be_as_small_as_the_level_asks_for(metric: str) -> None:
     rng = np.random.default_rng(0)
