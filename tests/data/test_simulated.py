@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from galaxy_exp.config.data_section import SimulatedConfig
+from galaxy_exp.data import image_arrays
 from galaxy_exp.data.simulated import (
     CLASS_NAMES,
     CONFUSIONS,
@@ -53,6 +54,10 @@ class TestSimulateGalaxies:
         assert (images.shape, images.dtype) == ((60, 31, 31, 3), np.uint8)
         assert np.bincount(labels).tolist() == allocate_counts(60, "galaxy10").tolist()
         assert labels.tolist() != sorted(labels.tolist())
+
+    def test_a_large_set_lies_on_disk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(image_arrays, "IN_MEMORY_BYTES", 100)
+        assert isinstance(simulate_galaxies(SimulatedConfig(n_images=60, image_size=24))[0], np.memmap)
 
     def test_follows_the_seed_only(self) -> None:
         one, two, other = (simulate_galaxies(SimulatedConfig(n_images=60, seed=seed)) for seed in (1, 1, 2))

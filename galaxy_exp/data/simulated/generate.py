@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import SimulatedConfig
+from galaxy_exp.data.image_arrays import allocate_images
 from galaxy_exp.data.simulated.imaging import (
     NATIVE_PIXEL_AREA,
     SKY_NOISE,
@@ -139,10 +140,11 @@ def simulate_galaxies(config: SimulatedConfig) -> tuple[NDArray[np.uint8], NDArr
 def simulate_with_truth(config: SimulatedConfig) -> SimulatedGalaxies:
     """A set in random order, with the true parameters of every image.
 
-    Every galaxy has a separate random stream, seeded by (seed, class, number within the class), so that a larger set
-    with the same seed contains the galaxies of a smaller one.
+    Every galaxy has a separate random stream, seeded by (seed, class, number within the class), so that a set with the
+    same seed and more galaxies of each class contains those of a smaller one. Large sets are stored on disk (see
+    `allocate_images`).
     """
-    images = np.empty((config.n_images, config.image_size, config.image_size, 3), np.uint8)
+    images = allocate_images((config.n_images, config.image_size, config.image_size, 3))
     truth = np.empty(config.n_images, TRUTH_DTYPE)
     labels = np.empty(config.n_images, np.int64)
     for position, (image, record, label) in enumerate(iter_galaxies(config)):

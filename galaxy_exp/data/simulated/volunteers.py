@@ -55,8 +55,9 @@ def true_fractions(truth: NDArray[Any]) -> NDArray[np.float64]:
 def draw_votes(truth: NDArray[Any], config: SimulatedConfig) -> Votes:
     """The votes on each galaxy: of a number of volunteers that `config.volunteers` states, drawn for each galaxy.
 
-    Every galaxy has a separate random stream, so that its image does not change, and a larger set with the same seed
-    contains the galaxies and votes of a smaller one. The stream is raw PCG64 output, the same on every machine.
+    Every galaxy has a separate random stream, so that its image does not change, and a set with the same seed and more
+    galaxies of each class contains the galaxies and votes of a smaller one. The stream is raw PCG64 output, the same on
+    every machine.
     """
     probabilities = _probabilities(truth)
     rows = [
