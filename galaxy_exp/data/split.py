@@ -172,7 +172,7 @@ def _fill_parts(
                 *(dataset.source, dataset.class_names[label], int((dataset.labels == label).sum())),
             )
             continue
-        _check_splittable(dataset, label, members)
+        _check_splittable(dataset, label, members, parts, missing)
         divided = _divide_groups(_shuffle(members, config.seed, label), config)
         for part in missing:
             filled[[index for group in divided[part] for index in group]] = PARTS.index(part)
@@ -242,13 +242,17 @@ def _sort_by_class(dataset: ImageDataset, groups: Groups) -> dict[int, list[Grou
     return by_class
 
 
-def _check_splittable(dataset: ImageDataset, label: int, groups: list[Group]) -> None:
-    if len(groups) >= len(PARTS):
+def _check_splittable(
+    dataset: ImageDataset, label: int, groups: list[Group], parts: NDArray[np.int8], missing: list[Part]
+) -> None:
+    if len(groups) > len(missing):
         return
-    total = int((dataset.labels == label).sum())
+    total = int(((dataset.labels == label) & (parts == PARTS.index("train"))).sum())
+    kind = "images" if dataset.own_split is None else "images for training in your split"
+    *first, last = ["training", *missing]
     raise DataError(
-        f"{dataset.source}: class {label} ({dataset.class_names[label]!r}) has {len(groups)} different images "
-        f"({total} in all); expected at least {len(PARTS)}, one each for training, validation and test"
+        f"{dataset.source}: class {label} ({dataset.class_names[label]!r}) has {len(groups)} different {kind} "
+        f"({total} in all); expected at least {len(missing) + 1}, one each for {', '.join(first)} and {last}"
         f"{_hint_first_label(dataset, label)}"
     )
 

@@ -190,6 +190,15 @@ class TestOwnSplit:
         with pytest.raises(DataError, match=expected):
             split_dataset(self.make(parts), SplitConfig())
 
+    def test_a_missing_part_takes_one_training_image_of_a_class(self) -> None:
+        for missing, parts in (("validation", [0, 0, 0, 0, 2, 2, 2, 2]), ("test", [0, 0, 0, 0, 1, 1, 1, 1])):
+            split = split_dataset(self.make(np.array(parts, np.int8)), SplitConfig())
+            assert len(split.train) == 2
+            assert (np.bincount(split[missing] % 2, minlength=2) == 1).all()
+        counted = r"class 1 \('S'\) has 1 different images for training in your split \(1 in all\); expected at least 2"
+        with pytest.raises(DataError, match=f"{counted}, one each for training and validation$"):
+            split_dataset(self.make(np.array([0, 0, 0, 2, 2, 2, 2, 2], np.int8)), SplitConfig())
+
     def test_identical_images_in_two_parts_are_refused(self) -> None:
         with pytest.raises(DataError, match=r"image 7 \(test\) is identical to image 2 \(train\), and so are 1 in all"):
             split_dataset(self.make(self.PARTS, (2, 7)), SplitConfig())
