@@ -193,6 +193,8 @@ def read_data_config(source: str, overrides: Sequence[str], flags: Sequence[Flag
     from galaxy_exp.config.reading import load_sweep, parse_overrides
 
     make_importable()
+    if not source:
+        raise BadInputError("the source of the data is empty; expected what data.source may be: galaxy-exp data list")
     if Path(source).suffix.lower() in (".yaml", ".yml"):
         return load_sweep(source, overrides, flags).data
     return parse_overrides(overrides, flags).data.model_copy(update={"source": source})

@@ -112,7 +112,8 @@ def run_command(arguments: list[str] | None) -> int:
     """Runs a command and returns its exit code; see `main`."""
     try:
         status: Any = cli.main(arguments, standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as by >&-
+            sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except click.UsageError as error:
         error.show()
@@ -128,10 +129,12 @@ def run_command(arguments: list[str] | None) -> int:
             shown = hide_password(one_line(line))
             say(f"error: {shown}" if error.exit_code != 130 else shown)
         return error.exit_code
-    except (SystemExit, BrokenPipeError):  # click makes the former of the latter
-        if not has_no_reader(sys.stdout):
+    except (SystemExit, BrokenPipeError) as error:
+        if sys.stdout is None or not has_no_reader(sys.stdout):
             raise
         discard(sys.stdout)
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):  # click's has it
+            raise
         return 0
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.filename is None and _is_folder_gone():

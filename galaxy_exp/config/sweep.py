@@ -117,7 +117,7 @@ class RangeSpace(_SpaceSection):
             raise ValueError(f"min is {self.min:g}; expected above 0 with scale: log")
         if self.scale == "log" and self.step is not None:
             raise ValueError("step and scale: log exclude each other")
-        if self.step is not None and self.step > self.max - self.min:
+        if self.step is not None and self.step > (self.max - self.min) * (1 + 1e-9):  # 0.3 - 0.1 is less than 0.2
             raise ValueError(f"step is {self.step:g}; expected at most max - min = {self.max - self.min:g}")
         return self
 
@@ -237,6 +237,8 @@ class ExecutionConfig(Section):
     @field_validator("workers", mode="before")
     @classmethod
     def _number_or_auto(cls, workers: Any) -> Any:
+        if isinstance(workers, float) and workers.is_integer():
+            workers = int(workers)
         is_number = isinstance(workers, int) and not isinstance(workers, bool) and 1 <= workers <= MOST_WORKERS
         if not is_number and workers not in (None, "auto"):
             raise ValueError(f"found {workers!r}; expected a whole number from 1 to {MOST_WORKERS:,}, or auto")

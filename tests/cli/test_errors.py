@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,22 @@ def test_a_bug_keeps_its_traceback(monkeypatch, bug):
     assert raised.value is bug
 
 
+def test_a_failure_stays_one_without_a_reader(monkeypatch):
+    fail_with(monkeypatch, SystemExit(1))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        with pytest.raises(SystemExit) as raised:
+            run_command([])
+    assert raised.value.code == 1
+
+
+def test_stdout_may_be_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run_command(["data", "list"]) == 0
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -65,6 +82,11 @@ def refused(capsys, *arguments):
     assert run_command(list(arguments)) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     return line
+
+
+@pytest.mark.parametrize("command", [("data", "info", ""), ("init", "--data", "")])
+def test_an_empty_source_is_not_the_current_folder(here, capsys, command):
+    assert refused(capsys, *command).startswith("error: the source of the data is empty; expected what data.source")
 
 
 @pytest.mark.parametrize("output", ["file/x.png", "file/y/x.png", "folder.png", f"{'x' * 300}.png", "/proc/x.png"])

@@ -158,6 +158,7 @@ def test_a_key_of_old_yaml_is_an_unknown_key(tmp_path):
         ("space.units=64", {"units": 64}),
         ("execution.workers=auto", "auto"),
         ("execution.workers=2", 2),
+        ("execution.workers=2.0", 2),
         ("training.deterministic=true", True),
         ("search.max_hours=", None),
     ],
@@ -166,6 +167,12 @@ def test_set_reads_lists_sections_and_numbers_where_they_belong(override, value)
     key = override.partition("=")[0]
     top = next(known for known in FIELDS if key == known or key.startswith(f"{known}."))
     assert value_at(parse_overrides([override]), top) == value
+
+
+def test_a_step_may_be_as_long_as_the_range():
+    """In floating point, 0.3 - 0.1 is less than 0.2."""
+    entry = parse_sweep({"space": {"dropout_2": {"min": 0.1, "max": 0.3, "step": 0.2}}}).space["dropout_2"]
+    assert entry.step == 0.2
 
 
 @pytest.mark.parametrize("key", ["name", "data.source", "data.split.column", "hypermodel", "tracking.uri"])

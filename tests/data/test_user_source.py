@@ -60,6 +60,13 @@ class Gives:
         return self.what
 
 
+class Dictionary(dict):  # type: ignore[type-arg]
+    """A class without a signature."""
+
+    def load(self) -> dict[str, Any]:
+        return Good().load()
+
+
 class Raises:
     def load(self) -> Any:
         raise OSError("the disk\nis away")
@@ -74,6 +81,10 @@ def test_gives_a_data_set() -> None:
     assert dataset.counts == {"E": 3, "S": 3}
     assert dataset.source == f"{__name__}:Good"
     assert not dataset.simulated
+
+
+def test_may_have_no_signature() -> None:
+    assert len(load("Dictionary")) == 6
 
 
 def test_takes_options_names_and_preprocessing() -> None:
@@ -113,6 +124,7 @@ def test_may_bring_a_split_and_be_simulated() -> None:
         ("Gives", {"what": 3}, "Gives.load() gave int; expected a mapping with images and labels"),
         ("Gives", {"what": {"images": 1}}, "Gives.load() gave no 'labels'; expected images and labels"),
         ("Gives", {"what": {"image": 1}}, "Gives.load() gave an unknown key 'image'; did you mean \"images\"?"),
+        ("Gives", {"what": {"images": None, "votes": [[1, 2]]}}, "Gives.load() gave no 'images'; expected images and"),
         ("Gives", {"what": {"images": [1], "labels": [0]}}, "Gives: 'images' has shape (1,); expected uint8"),
         ("Gives", {"what": {"images": [[1], [1, 2]], "labels": [0, 1]}}, "Gives: 'images' are of different shapes"),
         ("Simulated", {}, "Simulated.load() gave 'simulated' of type str; expected True or False"),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset
-from galaxy_exp.data.image_arrays import as_image_array
+from galaxy_exp.data.image_arrays import as_image_array, check_images
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import parse_parts
 from galaxy_exp.errors import DataError, typed_reason
@@ -75,6 +75,7 @@ def load_user_source(config: DataConfig) -> ImageDataset:
         if not config.has_stated_votes:
             found = f"gave votes of type {type(votes).__name__} and data.votes.questions is left out"
             raise DataError(f"{where}.load() {found}; expected the questions there, or galaxy_exp.questions.Votes")
+        check_images(images, config.source)
         votes = read_vote_arrays(votes, None, len(images), config.votes, config.source)
     return build_dataset(
         images,
@@ -104,6 +105,8 @@ def _import_class(reference: str, where: str) -> Any:
 def _construct(where: str, factory: Any, options: Mapping[str, Any]) -> Any:
     try:
         inspect.signature(factory).bind(**options)
+    except ValueError:  # a class that has no signature, such as a dict
+        pass
     except TypeError as error:
         raise DataError(f"{where}: cannot be constructed with data.options {dict(options)} ({error})") from None
     return _call(f"{where}(...)", lambda: factory(**options))
@@ -127,7 +130,7 @@ def _check_keys(where: str, loaded: Any) -> Mapping[str, Any]:
         raise DataError(f"{where}.load() gave an unknown key {unknown[0]!r}; {did_you_mean(unknown[0], known)}")
     wanted = "votes" if loaded.get("votes") is not None else "labels"
     for key in ("images", wanted):
-        if key not in loaded:
+        if loaded.get(key) is None:
             raise DataError(f"{where}.load() gave no {key!r}; expected images and labels, or images and votes")
     if not isinstance(loaded.get("simulated", False), bool | np.bool_):
         kind = type(loaded["simulated"]).__name__
