@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,7 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
     started = prepare_sweep(config, project, f"{config.name}-check", say)
     record = SweepRecord(started)
     data = PreparedData.load(Path(started.data_folder))
+    data = replace(data, source=started.data_source, simulated=started.simulated)  # another source has the same images
     trials: list[PreviewedTrial] = []
     for trial in _first_trials(record):
         say(f"trial {trial.number}: {'building and timing' if with_timing else 'building'} its network")

@@ -3,8 +3,12 @@
 import json
 import signal
 
+import h5py
 import psutil
 import pytest
+
+from galaxy_exp.config.reading import load_sweep
+from galaxy_exp.data import load_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +53,18 @@ def test_a_network_that_cannot_be_built_is_refused_with_its_values(project):
     assert line.startswith("error: sweep.yaml: trial 1, proposed (mood=raise, ")
     assert line.endswith(": RuntimeError: a bad day with a second line")
     assert done.stdout == ""
+
+
+def test_the_source_is_that_of_the_sweep_where_another_has_the_same_images(project):
+    """Both use the same prepared images."""
+    dataset = load_dataset(load_sweep(project.path / "sweep.yaml").data)
+    with h5py.File(project.path / "mine.h5", "w") as file:
+        file["images"], file["ans"] = dataset.images, dataset.labels
+        file.attrs["class_names"] = list(dataset.class_names)
+    for source in ("mine.h5", "simulated"):
+        flags = ["--no-timing", "--max-trials", "1", "--format", "json", "--set", f"data.source={source}"]
+        (found,) = json.loads(project.call("check", "sweep.yaml", *flags).stdout)
+        assert (found["data"]["source"], found["data"]["simulated"]) == (source, source == "simulated")
 
 
 def test_what_a_sweep_refuses_is_refused(project):
