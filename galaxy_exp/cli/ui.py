@@ -53,7 +53,7 @@ def ui_command(sweep: str | None, port: int, show: bool, uri: str | None) -> Non
         _show(page_of(record, resolved), show)
         return
     check_store_exists(resolved)
-    refuse_unusable(resolved)
+    refuse_unusable(resolved, say)
     _refuse_taken_port(port)
     say(f"starting the MLflow UI on {hide_in_address(resolved)} ...")
     file = sqlite_file(resolved)

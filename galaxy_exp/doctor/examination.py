@@ -83,7 +83,7 @@ def examine(project: ProjectFolder, reference: str | None = None, say: Say = lam
             found.findings += examine_workers(sweep_id, [worker for worker in strays if is_left_behind(worker)])
     known = {folder.sweep_id for folder in folders} if reference is None else None
     found.findings += examine_stores(readable, known, say)
-    found.findings += examine_data([sweep.record for sweep in readable])
+    found.findings += examine_data((sweep.folder, sweep.record) for sweep in readable)
     return found
 
 

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from galaxy_exp.doctor.sweep_files import Finding
@@ -65,15 +66,25 @@ def examine_stores(sweeps: Sequence[TrackedSweep], known: set[str] | None, say: 
 
 def _examine_store(uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | None, say: Say) -> list[Finding]:
     from galaxy_exp.redaction import hide_in_address
-    from galaxy_exp.tracking.addresses import is_first_use
+    from galaxy_exp.tracking.addresses import is_first_use, whole_address
     from galaxy_exp.tracking.mlflow_runs import find_runs
     from galaxy_exp.tracking.store import open_client, tracking_errors
+    from galaxy_exp.tracking.store_check import refuse_unusable
+    from galaxy_exp.tracking.sweep_tracking import remember_password
 
     if is_first_use(uri):
         return [finding for sweep in sweeps for finding in _Examination(sweep, None, say).examine([])]
-    found = []
+    found: list[Finding] = []
+    notes: list[str] = []
+    for sweep in sweeps:
+        remember_password(sweep.record)
     try:
         with tracking_errors(uri):
+            refuse_unusable(whole_address(uri), notes.append, ask=False, to_write=False)
+            if notes:
+                what = f"its runs are compared with the journals once it is migrated; {notes[0]}"
+                migrate = partial(_migrate, uri, notes[0], say)
+                return [Finding(hide_in_address(uri), what, "MLflow migrates it", migrate)]
             client = open_client(uri, to_write=False)
             if known is not None:
                 return _examine_experiments(client, sweeps, known, hide_in_address(uri), say)
@@ -85,6 +96,13 @@ def _examine_store(uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | N
         remedy = "look at it or its server, then once more: galaxy-exp doctor"
         what = f"cannot be compared with the journals of {len(sweeps)} sweeps: {error}"
         return [Finding(hide_in_address(uri), what, remedy)]
+
+
+def _migrate(uri: str, note: str, say: Say) -> None:
+    from galaxy_exp.tracking.store import open_client
+
+    say(note)
+    open_client(uri)
 
 
 def _examine_experiments(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -231,20 +231,21 @@ def examine_certificate(folder: SweepFolder) -> list[Finding]:
     return [Finding(folder.sweep_id, what, "it is deleted", lambda: shutil.rmtree(left), is_harmless=True)]
 
 
-def examine_data(records: list[SweepRecord]) -> list[Finding]:
+def examine_data(sweeps: Iterable[tuple[SweepFolder, SweepRecord]]) -> list[Finding]:
     """Prepared images that are missing or damaged."""
-    from galaxy_exp.data.prepared import PreparedData
+    from galaxy_exp.sweep_images import load_prepared
 
-    sweeps: dict[str, str] = {}
-    for record in records:
-        sweeps.setdefault(record.started.data_folder, record.sweep_id)
+    first: dict[str, tuple[SweepFolder, SweepRecord]] = {}
+    for folder, record in sweeps:
+        first.setdefault(record.started.data_folder, (folder, record))
     found = []
-    for folder, sweep_id in sweeps.items():
+    for folder, record in first.values():
         try:
-            PreparedData.load(Path(folder))
+            load_prepared(record, folder)
         except DataError as error:
             what = f"the prepared images are gone or damaged: {error}"
-            found.append(Finding(sweep_id, what, "they are prepared again when they are needed", is_harmless=True))
+            remedy = "they are prepared again when they are needed"
+            found.append(Finding(record.sweep_id, what, remedy, is_harmless=True))
     return found
 
 

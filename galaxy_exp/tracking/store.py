@@ -17,6 +17,7 @@ from galaxy_exp.redaction import hide_in_address
 from galaxy_exp.tracking import addresses
 from galaxy_exp.tracking.calls import quiet_mlflow
 from galaxy_exp.tracking.store_check import refuse_unusable
+from galaxy_exp.wording import Say
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,20 +29,22 @@ __all__ = [
     "tracking_errors",
 ]
 
+_LOG = logging.getLogger(__name__)
 _UNFINISHED = ".unfinished"
 
 
-def open_client(tracking_uri: str | None, *, to_write: bool = True) -> MlflowClient:
+def open_client(tracking_uri: str | None, *, to_write: bool = True, say: Say = lambda _: None) -> MlflowClient:
     """A client of the store; None uses MLflow's choice (MLFLOW_TRACKING_URI, else sqlite:///mlflow.db).
 
     Args:
         to_write: False accepts a database that this user may only read, such as a colleague's.
+        say: called with a line before MLflow migrates the database; `check_store` has the same.
 
     Raises:
         TrackingError: the store cannot be opened; UnusableStoreError if it never can be.
     """
     uri = addresses.whole_address(addresses.resolve_tracking_uri(tracking_uri))
-    refuse_unusable(uri, ask=False, to_write=to_write)
+    refuse_unusable(uri, say, ask=False, to_write=to_write)
     from mlflow import MlflowClient
 
     with tracking_errors(tracking_uri), _handlers_kept():
@@ -79,10 +82,13 @@ def _alone(uri: str) -> Iterator[None]:
 
 
 def open_existing_client(tracking_uri: str | None, *, to_write: bool = False) -> MlflowClient:
-    """As `open_client`, but creates no SQLite file: a ModelError, as of `check_store_exists`."""
+    """As `open_client`, but creates no SQLite file: a ModelError, as of `check_store_exists`.
+
+    A migration of the database is logged as a warning before it is done.
+    """
     uri = addresses.resolve_tracking_uri(tracking_uri)
     check_store_exists(uri)
-    return open_client(uri, to_write=to_write)
+    return open_client(uri, to_write=to_write, say=_LOG.warning)
 
 
 def check_store_exists(uri: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from galaxy_exp.data.prepared import PreparedData
     from galaxy_exp.tracking.projection import MlflowProjection
 
-__all__ = ["LazyProjection", "build_projection", "check_recorded_store", "end_open_runs"]
+__all__ = ["LazyProjection", "build_projection", "check_recorded_store", "end_open_runs", "remember_password"]
 
 
 class LazyProjection:
@@ -75,7 +75,7 @@ def build_projection(
     with tracking_errors(uri):
         from galaxy_exp.tracking.projection import MlflowProjection
         from galaxy_exp.tracking.views import watch_command
-    _remember_password(journal.record)
+    remember_password(journal.record)
 
     def open_store() -> MlflowClient:
         if is_first_use(uri):
@@ -98,7 +98,7 @@ def check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: 
         UnusableStoreError: it cannot, and the message names the command that takes another store; or it is gone
             because the project was moved.
     """
-    _remember_password(record)
+    remember_password(record)
     uri = record.tracking_uri
     if change is not None and any(each.key == STORE for each in change.changes):
         uri = remember_address(resolve_tracking_uri(parse_sweep(change.config, "changed sweep file").tracking.uri))
@@ -144,7 +144,7 @@ def end_open_runs(record: SweepRecord, say: Say) -> None:
         say(f"{error}; the runs in MLflow stay open until: galaxy-exp resume {record.sweep_id}")
 
 
-def _remember_password(record: SweepRecord) -> None:
+def remember_password(record: SweepRecord) -> None:
     """Looks for the store's password in the sweep file, since the journal has the address without it."""
     source = record.sweep_file
     if source is None or not source.path or record.config.tracking.uri is None:

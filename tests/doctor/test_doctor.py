@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from journaled_sweeps import FINISH, SWEEP, trial_events
 from mlflow import MlflowClient
+from mlflow_databases import old_database
 
 from galaxy_exp.cli.main import run_command
 from galaxy_exp.config import SweepConfig
+from galaxy_exp.config.reading import SweepFile
 from galaxy_exp.doctor.sweep_files import examine_journal
 from galaxy_exp.journal.events import FinalistsChosen, ModelRegistered, SweepResumed, WinnerChosen
 from galaxy_exp.registry import version_tags
@@ -165,6 +167,33 @@ class TestRuns:
         assert [state for _, state in rows] == ["open"]
         assert rows[0][0].startswith("cannot be compared with the journals of 1 sweeps: MLflow store http://***@")
         assert "hunter2" not in rows[0][0]
+
+    def test_on_a_server_whose_password_is_in_the_sweep_file_are_asked_for(self, ward, doctor, monkeypatch, tmp_path):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            server = f"127.0.0.1:{probe.getsockname()[1]}"
+        file = tmp_path / "sweep.yaml"
+        file.write_text(f"tracking: {{uri: 'http://me:hunter2@{server}'}}\n")
+        hidden = f"http://***@{server}"
+        config = SweepConfig.model_validate({"tracking": {"uri": hidden}}).model_dump(mode="json")
+        sweep_file = SweepFile(path=str(file))
+        ward.play(*trial_events(0), tracked=False, tracking_uri=hidden, config=config, sweep_file=sweep_file)
+        _, rows = doctor()
+        assert rows[0][0].startswith(f"cannot be compared with the journals of 1 sweeps: MLflow store {hidden}")
+        assert "password" not in rows[0][0]
+
+    def test_in_a_database_that_mlflow_would_migrate_are_left_alone_without_fix(self, ward, doctor, tmp_path, capsys):
+        uri = old_database(tmp_path / "old.db")
+        before = (tmp_path / "old.db").read_bytes()
+        ward.play(*trial_events(0), *FINISH[:1], tracked=False, tracking_uri=uri)
+        code, rows = doctor()
+        assert (code, [state for _, state in rows]) == (1, ["open"])
+        assert "will migrate its database" in rows[0][0]
+        assert (tmp_path / "old.db").read_bytes() == before
+        assert run_command(["doctor", "--fix"]) == 0
+        assert capsys.readouterr().err.startswith("note: MLflow ")
+        assert doctor() == IN_ORDER
 
 
 class TestVersions:
@@ -363,6 +392,14 @@ class TestFiles:
         code, rows = doctor()
         assert (code, rows[0][1]) == (0, "harmless")
         assert rows[0][0].startswith("the prepared images are gone or damaged")
+
+    def test_prepared_images_of_a_project_that_was_moved_are_found(self, ward, doctor, tmp_path):
+        ward.finish()
+        folder = ward.prepared.folder
+        shutil.copytree(folder, ward.project.data_cache / folder.name)
+        text = ward.journal_file.read_text()
+        ward.journal_file.write_text(text.replace(str(folder), str(tmp_path / "former" / folder.name)))
+        assert doctor() == IN_ORDER
 
 
 def test_a_worker_of_a_dead_driver_is_ended(ward, doctor):

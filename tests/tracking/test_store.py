@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_databases import old_database
 from privileges import without_roots_rights
 
 from galaxy_exp.errors import ModelError, TrackingError
@@ -38,6 +39,12 @@ def test_the_default_store_is_not_created_by_looking(tmp_path: Path, monkeypatch
     with pytest.raises(ModelError, match=r"no MLflow store at sqlite:////.*/mlflow\.db"):
         open_existing_client(None)
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_looking_names_a_migration_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    uri = old_database(tmp_path / "old.db")
+    open_existing_client(uri)
+    assert f"will migrate its database {uri}" in caplog.text
 
 
 PLAIN_STORES = """

@@ -15,15 +15,13 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+from mlflow_databases import OLD_SCHEMA, old_database
 from mlflow_servers import free_port, mlflow_server
 from privileges import without_roots_rights
 
 from galaxy_exp.errors import UnusableStoreError
 from galaxy_exp.tracking.store import open_client
 from galaxy_exp.tracking.store_check import check_store, refuse_unusable
-
-OLD_SCHEMA = "acf3f17fdcc7"
-"""Of MLflow 2: tables are missing, and MLflow makes them."""
 
 
 @pytest.fixture(scope="module")
@@ -122,17 +120,7 @@ class TestSchema:
         assert f"back it up, then: mlflow db upgrade {uri}" in refusal(uri)
 
     def test_one_that_mlflow_migrates_is_named_first(self, folder: Path) -> None:
-        from alembic import command
-        from mlflow.store.db.utils import _get_alembic_config, create_sqlalchemy_engine
-        from mlflow.store.tracking.dbmodels.initial_models import Base
-
-        uri, said = f"sqlite:///{folder / 'old.db'}", []
-        engine = create_sqlalchemy_engine(uri)
-        Base.metadata.create_all(engine)
-        config = _get_alembic_config(uri)
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, OLD_SCHEMA)
+        uri, said = old_database(folder / "old.db"), []
         check_store(uri, said.append)
         (line,) = said
         assert f"will migrate its database {uri} from schema {OLD_SCHEMA}" in line
