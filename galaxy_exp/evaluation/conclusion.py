@@ -25,6 +25,7 @@ __all__ = [
     "best_configuration",
     "compare_with_baseline",
     "compared_metric",
+    "comparison_words",
     "describe_progress",
     "expected_trials",
     "join_values",
@@ -106,6 +107,14 @@ def baseline_retrained(record: SweepRecord) -> bool:
     """Whether the baseline's configuration won, trained again: its gain over the baseline is that of another seed."""
     winner = record.winning_trial
     return winner is not None and record.is_baseline(winner.retrains)
+
+
+def comparison_words(record: SweepRecord) -> tuple[str, str]:
+    """What the winner is compared with, and what this makes: `the baseline` and `gain`.
+
+    `its first seed` and `difference` if the baseline's configuration won with another seed.
+    """
+    return ("its first seed", "difference") if baseline_retrained(record) else ("the baseline", "gain")
 
 
 def _baseline_cut_short(record: SweepRecord) -> str:
@@ -251,9 +260,8 @@ def versus_baseline(record: SweepRecord, name: str) -> str:
     if name == "count_coverage":  # neither more nor less of it is better
         return f"baseline {baseline[name]:.3f}"
     unknown = f"{gain_in(name, tested[name], baseline[name]):+.3f} (interval not recorded; may be chance)"
-    if baseline_retrained(record):
-        return f"its first seed {baseline[name]:.3f}, difference {gain or unknown}"
-    return f"baseline {baseline[name]:.3f}, gain {gain or unknown}"
+    whose, word = comparison_words(record)
+    return f"{whose.removeprefix('the ')} {baseline[name]:.3f}, {word} {gain or unknown}"
 
 
 def answer(record: SweepRecord) -> dict[str, str]:

@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from galaxy_exp.evaluation.conclusion import baseline_retrained, comparison_words
 from galaxy_exp.evaluation.held_out_report import gain_over, label_of, shown_names
 from galaxy_exp.records import BUILT_IN_HYPERMODEL
 from galaxy_exp.report.material import Material
@@ -56,10 +57,12 @@ def latex_table(material: Material) -> str:
     caption = f"Scores on {report['n_images']} {simulated}galaxies held out from the search."
     if (votes := report.get("votes")) and votes["n_agreed"]:
         caption += f" The scores of classes are of the {votes['n_agreed']} whose votes agree."
-    caption += " Gains with 95\\% intervals of the paired bootstrap." if material.gains else ""
+    whose, word = comparison_words(material.record)
+    caption += f" {word.capitalize()}s with 95\\% intervals of the paired bootstrap." if material.gains else ""
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", r"\label{tab:sweep}"]
     lines += [rf"\begin{{tabular}}{{l{'rrr' if both else 'r'}}}", r"\toprule"]
-    lines += [r" & Winner & Baseline & Gain \\" if both else r" & Winner \\", r"\midrule"]
+    other = whose.removeprefix("the ").capitalize()
+    lines += [rf" & Winner & {other} & {word.capitalize()} \\" if both else r" & Winner \\", r"\midrule"]
     for name in METRIC_NAMES if not report.get("votes") else shown_names(report):
         label = label_of(name, report)
         cells = [_latex(label[:1].upper() + label[1:]), f"{report[name]:.3f}"]
@@ -139,9 +142,14 @@ def _choice_sentence(material: Material) -> str:
         scores = f"a mean deviance of {report['deviance']:.3f} nats and an RMSE of fractions of {report['rmse']:.3f}"
     text += f"On {images}, {_tested_words(report)} reaches {scores} (Table~\\ref{{tab:sweep}})"
     if gain := material.gain(shown):
+        baseline = "the baseline, the model with its default hyperparameters"
+        if baseline_retrained(material.record):
+            text += f"; it is {baseline}, and the same configuration with another seed differs by "
+            text += f"${gain.difference:+.3f}$ in {label}"
+        else:
+            text += f", a gain in {label} of ${gain.difference:+.3f}$ over {baseline}"
         text += (
-            f", a gain in {label} of ${gain.difference:+.3f}$ over the baseline, the model with its default "
-            f"hyperparameters (95\\% interval ${gain.low:+.3f}$ to ${gain.high:+.3f}$, paired "
+            f" (95\\% interval ${gain.low:+.3f}$ to ${gain.high:+.3f}$, paired "
             f"bootstrap{_cite(methods.get('bootstrap', ()))})"
         )
     if (found := material.calibration) is not None:

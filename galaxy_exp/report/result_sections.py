@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from galaxy_exp.evaluation.conclusion import name_configuration
+from galaxy_exp.evaluation.conclusion import comparison_words, name_configuration
 from galaxy_exp.evaluation.confidence import COVERAGES_SHOWN, Calibration
 from galaxy_exp.evaluation.held_out_report import compared_names, gain_over, label_of, shown_names
 from galaxy_exp.evaluation.metrics import METRIC_LABELS
@@ -55,9 +55,7 @@ def collect_found(material: Material) -> dict[str, Any]:
         "n_more": n_more,
         "name": name_configuration(leader, material.record),
         "scores": _score_table(material, material.test) if material.test else None,
-        "gains": draw_panel("gains", describe_gains(gains), new_axes(5.4, 2.0, left=1.4, top=0.1), _draw_gains, gains)
-        if gains and material.votes is None
-        else None,
+        "gains": _gains_figure(material) if gains and material.votes is None else None,
         "hyperparameters": _values_table(material, leader),
         "curves": list(_learning_curves(leader)),
         "finalists": _finalists_table(finalists, objective) if finalists else None,
@@ -168,11 +166,18 @@ def _score_table(material: Material, report: Mapping[str, Any]) -> Table:
             unknown = UNKNOWN if difference is None else signed(difference)
             rows[-1] += [score(baseline.get(name)), _gain_cell(gain) if gain else unknown]
     header = ["score", f"winner, {material.tested_name}"]
-    header += ["baseline, trial 0", "gain, 95% interval"] if baseline is not None else []
+    whose, word = comparison_words(material.record)
+    header += [f"{whose.removeprefix('the ')}, trial 0", f"{word}, 95% interval"] if baseline is not None else []
     return Table(caption, header, rows)
 
 
-def _draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:
+def _gains_figure(material: Material) -> Markup:
+    whose, word = comparison_words(material.record)
+    axes = new_axes(5.4, 2.0, left=1.4, top=0.1)
+    return draw_panel("gains", describe_gains(material.gains, whose, word), axes, _draw_gains, material.gains, whose)
+
+
+def _draw_gains(axes: Axes, gains: Sequence[Gain], whose: str) -> None:
     """Draws the gains with their intervals against zero; grey if the interval holds zero."""
     text: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 9, "color": canvas.INK}
     for row, gain in enumerate(_scores(gains)):
@@ -182,13 +187,13 @@ def _draw_gains(axes: Axes, gains: Sequence[Gain]) -> None:
         axes.annotate(signed(gain.difference), at, (0, 8), **text)
     axes.axvline(0, color=canvas.INK, linewidth=1, zorder=0)
     names = [metric_name(gain.metric) for gain in _scores(gains)]
-    _style_rows(axes, names, "winner minus baseline, held-out test")
+    _style_rows(axes, names, f"winner minus {whose.removeprefix('the ')}, held-out test")
 
 
-def describe_gains(gains: Sequence[Gain]) -> str:
-    """The gains in words."""
+def describe_gains(gains: Sequence[Gain], whose: str = "the baseline", word: str = "gain") -> str:
+    """The gains in words, with those of `comparison_words`."""
     each = (f"{metric_name(g.metric)} {signed(g.difference)}, {g.low:.3f} to {g.high:.3f}" for g in _scores(gains))
-    return f"Gain over the baseline with 95% intervals: {'; '.join(each)}."
+    return f"{word.capitalize()} {'over' if word == 'gain' else 'from'} {whose} with 95% intervals: {'; '.join(each)}."
 
 
 def _scores(gains: Sequence[Gain]) -> list[Gain]:
@@ -263,12 +268,13 @@ def _reliability(name: str, found: Calibration) -> Markup:
 
 def _interval_scores(material: Material, report: Mapping[str, Any]) -> Table:
     baseline, intervals = material.baseline_test, report.get("intervals", {})
+    compared = [comparison_words(material.record)[0].removeprefix("the ")] if baseline else []
     rows = []
     for name in _SCORES:
         if report.get(name) is not None:
             row = [METRIC_LABELS[name], score(report[name]), *([interval(intervals.get(name))] if intervals else [])]
             rows.append(row + ([score(baseline.get(name))] if baseline else []))
-    header = ["score", "winner", *(["95% interval"] if intervals else []), *(["baseline"] if baseline else [])]
+    header = ["score", "winner", *(["95% interval"] if intervals else []), *compared]
     how = "; intervals of the bootstrap over images" if intervals else ""
     return Table(f"On {_galaxies_of_classes(material, report)}{how}", header, rows)
 

@@ -51,12 +51,12 @@ def collect_asked(material: Material) -> dict[str, Any]:
         what was `enqueued` (configurations and evidence that the search started with) and the `orders` that were
         carried out, with the answers; and the values that are `fixed`, by name.
     """
-    active = material.space.possible
+    active, fixed = material.space.possible, material.space.fixed
     baseline = material.record.started.baseline
     rows: list[list[str | Cell]] = [
         [Cell(each.name, is_code=True), _domain(each), each.describe_conditions(plain_value),
          plain_value(baseline.get(each.name))]
-        for each in active if each.kind is not Kind.FIXED
+        for each in active if each.name not in fixed
     ]  # fmt: skip
     header = ["hyperparameter", "searched", "only if", "baseline"]
     return {
@@ -65,7 +65,7 @@ def collect_asked(material: Material) -> dict[str, Any]:
         "limits": list(_limits(material)),
         "enqueued": list(_enqueued(material)),
         "orders": [f"{taken.order} ({taken.answer})" for taken in material.record.orders if taken.accepted],
-        "fixed": {each.name: plain_value(each.default) for each in active if each.kind is Kind.FIXED},
+        "fixed": {name: plain_value(value) for name, value in fixed.items()},
     }
 
 

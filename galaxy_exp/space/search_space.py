@@ -265,8 +265,14 @@ class SearchSpace:
 
     @property
     def fixed(self) -> Values:
-        """The values of the hyperparameters that are fixed."""
-        return {each.name: each.default for each in self.hyperparameters if each.kind is Kind.FIXED}
+        """The values of the hyperparameters that are the same in every configuration, and in every one active."""
+        possible = self.possible
+        found: Values = {}
+        for each in possible:
+            is_only = sum(other.name == each.name for other in possible) == 1
+            if each.kind is Kind.FIXED and is_only and each.is_active(found):
+                found[each.name] = each.default
+        return found
 
     @property
     def possible(self) -> list[Hyperparameter]:

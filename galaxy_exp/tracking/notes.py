@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.evaluation.conclusion import (
-    baseline_retrained,
     compare_with_baseline,
+    comparison_words,
     describe_progress,
     join_values,
     name_configuration,
@@ -98,7 +98,7 @@ def _score(name: str, test: Mapping[str, Any], record: SweepRecord) -> str:
     text = f"{label_of(name, test)} **{value}** {interval}".rstrip()
     if baseline is None or baseline.get(name) is None:
         return text
-    whose, word = ("its first seed", "difference") if baseline_retrained(record) else ("the baseline", "gain")
+    whose, word = comparison_words(record)
     return f"{text}, {whose} {baseline[name]:.3f}" + (f", {word} {gain}" if gain else "")
 
 

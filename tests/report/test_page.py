@@ -210,6 +210,34 @@ class TestWhatItSays:
         assert "rate" in told
         assert "decay" not in told
 
+    def test_only_what_every_trial_has_is_told_as_fixed(self, tmp_path: Path) -> None:
+        conv, pretrained = Condition("encoder", ("conv",)), Condition("encoder", ("pretrained",))
+        space = SearchSpace(
+            [
+                Hyperparameter(Kind.CHOICE, "encoder", "conv", (), ("conv", "pretrained")),
+                Hyperparameter.fixed("warm_up", True, (pretrained,)),
+                Hyperparameter.fixed("depth", 3, (conv,)),
+                Hyperparameter.fixed("depth", 5, (pretrained,)),
+                Hyperparameter.fixed("norm", "batch", ()),
+                Hyperparameter.fixed("momentum", 0.9, (Condition("norm", ("batch",)),)),
+            ]
+        )
+        baseline = {"encoder": "conv", "depth": 3, "norm": "layer"}
+        writer = RecordWriter(space=space.get_config(), baseline=baseline)
+        writer.trial(0.1, values=baseline)
+        writer.trial(0.2, values={"encoder": "pretrained", "warm_up": True, "depth": 5, "norm": "batch"})
+        page = build_page(collected(writer, tmp_path))
+        assert "Fixed for every trial but the baseline: norm batch, momentum 0.9." in text_of(page)
+        rows = [[*row.itertext()] for row in parse(page).iter("tr")]
+        assert ["warm_up", "yes", "encoder is pretrained"] in [[each for each in row if each][:3] for row in rows]
+        assert "encoder pretrained, warm_up yes, depth 5" in text_of(page)
+
+    def test_the_time_of_a_trial_is_that_of_all_its_attempts(self) -> None:
+        material = finished()
+        assert material.leader is not None
+        material.leader.seconds_before = 7200.0
+        assert "Trained in2 h" in text_of(build_page(material))
+
     def test_the_ledger_adds_up(self) -> None:
         root = parse(build_page(finished()))
         tables = {each.findtext("caption"): each for each in root.iter("table")}
@@ -263,6 +291,18 @@ class TestForAPaper:
             assert plain.count("{") == plain.count("}")
             assert plain.count("$") % 2 == 0
             assert not re.search("[%#_~^]", plain.replace("Table~", ""))
+
+    def test_another_seed_of_the_baseline_is_no_gain(self) -> None:
+        material = finished()
+        assert material.winner is not None
+        material.winner.retrains = 0
+        assert "the same configuration with another seed differs by $+0.100$ in macro-F1 (95" in methods_text(material)
+        assert r" & Winner & Its first seed & Difference \\" in latex_table(material)
+        page = build_page(material)
+        assert "Difference from its first seed, paired bootstrap" in text_of(page)
+        assert "its first seed, trial 0" in text_of(page)
+        for text in (methods_text(material), latex_table(material), text_of(page)):
+            assert not re.search(r"\bgains?\b.{0,40}(baseline|interval)", text, re.I)
 
     @pytest.mark.parametrize(("source", "keys"), [("galaxy10-sdss", {"galaxy10sdss", "lintott2011"}), ("my.h5", set())])
     def test_only_what_was_used_is_cited(self, source: str, keys: set[str]) -> None:
