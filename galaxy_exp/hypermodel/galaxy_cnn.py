@@ -107,7 +107,8 @@ class GalaxyCNN(keras_tuner.HyperModel):  # type: ignore[misc]
     def is_unchanged(self) -> bool:
         """Whether it builds and trains as this class does; a subclass may compile other losses, or train otherwise."""
         kind = type(self)
-        return kind.build is GalaxyCNN.build and kind.fit is GalaxyCNN.fit
+        ours = (GalaxyCNN.build, GalaxyCNN.compile_network, GalaxyCNN.fit)
+        return (kind.build, kind.compile_network, kind.fit) == ours
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declares the whole space in `hp`."""

@@ -128,7 +128,7 @@ def prepare_network(
     # JAX without compilation computes operation by operation
     model.jit_compile = jit_compile or keras.backend.backend() == "jax"
     are_votes = questions is not None
-    if isinstance(hypermodel, GalaxyCNN) and hypermodel.questions == questions:
+    if isinstance(hypermodel, GalaxyCNN) and hypermodel.is_unchanged and hypermodel.questions == questions:
         labels = LabelForm.VOTES if are_votes else LabelForm.CLASSES
     else:
         outputs = _try_outputs(model, images[:_SAMPLES])
@@ -228,7 +228,7 @@ def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
     Raises:
         CannotBeKeptError: it cannot be saved and loaded; one line.
     """
-    if isinstance(network.hypermodel, GalaxyCNN):
+    if isinstance(network.hypermodel, GalaxyCNN) and network.hypermodel.is_unchanged:
         return
     key = (network.reference, frozenset(map(type, network.model._flatten_layers())))
     if key in _rehearsed:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from user_hypermodels import SIDE, functional_augmenting, network, subclassed_augmenting
 
+from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.hypermodel.outputs import OutputKind
 from galaxy_exp.training import trial_network as networks
 from galaxy_exp.training.fitting import SplitArrays, fit_model
-from galaxy_exp.training.label_forms import LossError
+from galaxy_exp.training.label_forms import LabelForm, LossError
 from galaxy_exp.training.predictions import OutputError
 from galaxy_exp.training.trial_files import load_network, save_network
 from galaxy_exp.training.trial_network import CannotBeKeptError, prepare_network, rehearse_keeping
@@ -56,6 +57,47 @@ def test_a_network_without_a_loss_is_refused_unless_something_else_trains_it(arg
         model.compile(*arguments)
     with pytest.raises(LossError, match=f"returned a network that is {found}; expected model.compile"):
         prepared(model)
+
+
+def small_values():
+    hp = keras_tuner.HyperParameters()
+    hp.values = {"filters_1": 2, "filters_2": 2, "dense_width": 0}
+    return hp
+
+
+class Recompiled(GalaxyCNN):
+    def compile_network(self, hp, model, optimizer):
+        model.compile(optimizer, keras.losses.CategoricalFocalCrossentropy(), metrics=["accuracy"])
+
+
+class Rebuilt(GalaxyCNN):
+    def build(self, hp):
+        model = super().build(hp)
+        model.compile("adam", "mse", metrics=["accuracy"])
+        return model
+
+
+@pytest.mark.parametrize("kind", [Recompiled, Rebuilt])
+def test_a_galaxy_cnn_with_a_loss_of_the_user_s_own_gets_its_form_of_labels(kind):
+    hypermodel, hp = kind((SIDE, SIDE, 3), 3), small_values()
+    model = hypermodel.build(hp)
+    network = prepare_network("m:M", hypermodel, hp, model, IMAGES, 3, jit_compile=False)
+    assert network.labels is LabelForm.ONE_HOT
+    rehearse_keeping(network, IMAGES)
+    labels = np.arange(12) % 3
+    fit_model(network, SplitArrays(IMAGES, labels, IMAGES, labels), epochs=1, callbacks=[], seed=0)
+
+
+def test_a_galaxy_cnn_of_the_user_s_own_that_gives_no_class_is_refused():
+    class Wide(GalaxyCNN):
+        def build(self, hp):
+            model = GalaxyCNN(self.image_shape, 5).build(hp)
+            self.compile_network(hp, model, keras.optimizers.Adam())
+            return model
+
+    hypermodel, hp = Wide((SIDE, SIDE, 3), 3), small_values()
+    with pytest.raises(OutputError, match="5"):
+        prepare_network("m:M", hypermodel, hp, hypermodel.build(hp), IMAGES, 3, jit_compile=False)
 
 
 def test_a_network_may_train_itself():
