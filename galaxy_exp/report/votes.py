@@ -114,9 +114,12 @@ def draw_fractions(axes: Axes, answer: Mapping[str, Any]) -> None:
         axes.vlines(places, lows, highs, color=canvas.TRAIN, linewidth=1.4)
         most = max(each["n_images"] for each in bins)
         points = {
-            f"{count(each['n_images'], 'image')}: predicted {each['predicted']:.2f}, observed {each['observed']:.2f} "
-            f"({each['low']:.2f} to {each['high']:.2f})": (each["predicted"], each["observed"])
-            for each in bins
+            f"bin {number}, {count(each['n_images'], 'image')}: predicted {each['predicted']:.2f}, "
+            f"observed {each['observed']:.2f} ({each['low']:.2f} to {each['high']:.2f})": (
+                each["predicted"],
+                each["observed"],
+            )
+            for number, each in enumerate(bins, start=1)
         }
         sizes = [12 + 60 * each["n_images"] / most for each in bins]
         canvas.draw_points(axes, points, s=sizes, color=canvas.TRAIN, linewidths=0)

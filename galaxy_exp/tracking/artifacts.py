@@ -157,10 +157,13 @@ def write_insight_artifacts(folder: Path, record: SweepRecord) -> Path:
 
 
 def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
-    """One row per trial: first the leaderboard, best first, then the others by number."""
+    """One row per trial: first the leaderboard, best first, then the others by number.
+
+    A hyperparameter with the name of another column, as `rank`, is called `params.rank`.
+    """
     ranks = {trial.number: rank for rank, trial in enumerate(record.leaderboard(), start=1)}
     trials = sorted(record.trials.values(), key=lambda trial: ranks.get(trial.number, math.inf))
-    return [
+    rows = [
         {
             "rank": ranks.get(trial.number, ""),
             "trial": trial.number,
@@ -170,9 +173,12 @@ def leaderboard_rows(record: SweepRecord) -> list[dict[str, Any]]:
             "epochs": trial.epochs,
             "seconds": round(trial.seconds, 3) if trial.result else "",
             "run_id": trial.run_id,
-            **trial.values,
         }
         for trial in trials
+    ]
+    return [
+        row | {f"params.{name}" if name in row else name: value for name, value in trial.values.items()}
+        for trial, row in zip(trials, rows, strict=True)
     ]
 
 

@@ -12,10 +12,12 @@ from PIL import Image
 from galaxy_exp.evaluation.held_out_report import build_vote_report
 from galaxy_exp.journal.events import SealedTestOpened
 from galaxy_exp.questions import Question, Questions, Votes
+from galaxy_exp.report.canvas import new_figure
 from galaxy_exp.report.material import VoteMaterial
 from galaxy_exp.report.page import build_page
 from galaxy_exp.report.votes import (
     describe_fractions,
+    draw_fractions,
     find_differences,
     plot_differences,
     plot_fractions,
@@ -48,6 +50,14 @@ def test_figures_are_written_also_of_answers_nobody_gave(tmp_path):
     assert Image.open(path).width > 500
     images = np.zeros((4, 24, 24, 3), np.uint8)
     assert Image.open(plot_differences(images, VOTES, OUTPUTS, tmp_path / "differences.png")).height > 200
+
+
+def test_bins_that_read_alike_are_two_dots(tmp_path):
+    bin_ = {"n_images": 1, "predicted": 0.099, "observed": 0.0, "low": 0.0, "high": 0.5}
+    answer = {"name": "shape.smooth", "bins": [bin_, bin_ | {"predicted": 0.101}]}
+    axes = new_figure(3, 3).add_axes((0.1, 0.1, 0.8, 0.8))
+    draw_fractions(axes, answer)
+    assert [len(each.get_offsets()) for each in axes.collections if len(each.get_offsets()) > 1] == [2]
 
 
 class TestPage:

@@ -15,6 +15,7 @@ from galaxy_exp.journal.events import (
 )
 from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import TrialResult, TrialState
+from galaxy_exp.tracking.artifacts import leaderboard_rows
 from galaxy_exp.tracking.notes import describe_sweep, describe_trial
 
 REPORT = {"n_images": 100, "macro_f1": 0.5, "accuracy": 0.6, "balanced_accuracy": 0.55}
@@ -91,3 +92,11 @@ def test_orders_that_were_carried_out_are_mentioned_and_are_no_change_of_resumin
     assert "Ordered while it ran: limits --max-trials 60: search.max_trials: was 20, is 60 now." in text
     assert "resumed" not in text
     assert "no trial 9" not in text
+
+
+def test_a_hyperparameter_with_the_name_of_a_column_keeps_both_in_the_leaderboard():
+    writer = RecordWriter()
+    writer.trial(0.2, values={"rank": 7, "seconds": 8, "units": 9})
+    (row,) = leaderboard_rows(writer.record)
+    assert (row["rank"], row["params.rank"], row["params.seconds"], row["units"]) == (1, 7, 8, 9)
+    assert row["seconds"] != 8
