@@ -31,6 +31,7 @@ from galaxy_exp.tracking.tuner_runs import Attempt, TunerRuns, now, to_metrics
 __all__ = ["PAUSE_SECONDS", "TunerTracking", "track_tuner"]
 
 _LOG = logging.getLogger(__name__)
+_LATER = "the search continues, and what is missing is written later"
 PAUSE_SECONDS = 30.0
 """The pause after a failure of MLflow."""
 _STATUS = {
@@ -167,10 +168,13 @@ class TunerTracking:
                 state = "interrupted" if status is RunStatus.KILLED else "failed"
                 attempt.tags = {names.STATE: state, names.REASON: reason}
         self._paused_until = -math.inf
-        self._write(lambda: self._close_search(status))
-        if self._open or self.run_id is None:
-            where = hide_in_address(self.tracking_uri)
-            _LOG.warning("%d trials are not wholly in MLflow at %s", len(self._open), where)
+        if not self._write(lambda: self._close_search(status), "the search has ended"):
+            _LOG.warning(
+                "%d trials are not wholly in MLflow at %s, and the parent run is not closed; a new search on this "
+                "folder (overwrite=False) closes it",
+                len(self._open),
+                hide_in_address(self.tracking_uri),
+            )
 
     def _begin_search(self) -> None:
         """Begins or resumes the parent run, and adds trials of earlier processes that MLflow lacks."""
@@ -216,10 +220,14 @@ class TunerTracking:
         running = [each for each in self._open if each.trial_id == trial_id and each.status is RunStatus.RUNNING]
         return running[-1] if running else None
 
-    def _write(self, then: Callable[[], None] = lambda: None) -> None:
-        """Writes everything that MLflow lacks and calls `then`; after a failure the next call repeats it."""
+    def _write(self, then: Callable[[], None] = lambda: None, promise: str = _LATER) -> bool:
+        """Writes everything that MLflow lacks and calls `then`; False after a failure, which the next call repeats.
+
+        Args:
+            promise: what is said to follow on a failure.
+        """
         if time.monotonic() < self._paused_until:
-            return
+            return False
         try:
             with tracking_errors(self.tracking_uri):
                 for attempt in list(self._open):
@@ -231,9 +239,10 @@ class TunerTracking:
                 then()
         except TrackingError as error:
             self._paused_until = time.monotonic() + PAUSE_SECONDS
-            self._outage.begin(f"{error}; the search continues, and what is missing is written later")
-        else:
-            self._outage.end(f"MLflow at {hide_in_address(self.tracking_uri)} is back and has everything")
+            self._outage.begin(f"{error}; {promise}")
+            return False
+        self._outage.end(f"MLflow at {hide_in_address(self.tracking_uri)} is back and has everything")
+        return True
 
 
 def _close(attempt: Attempt, trial: Any) -> None:

@@ -221,6 +221,31 @@ def test_a_project_that_is_overwritten_is_another_search(experiment: Experiment,
     assert len(ids) == 2
 
 
+def test_an_outage_at_the_very_end_promises_nothing_that_never_comes(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tuner = Scripted([0.1]).tuner(tmp_path, max_trials=1)
+    tracking = experiment.track(tuner)
+    terminate = MlflowClient.set_terminated
+
+    def fail_for_the_parent(client: MlflowClient, run_id: str, *arguments: Any, **keywords: Any) -> None:
+        if run_id == tracking.run_id:
+            raise OSError("connection lost")
+        terminate(client, run_id, *arguments, **keywords)
+
+    with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
+        broken.setattr(MlflowClient, "set_terminated", fail_for_the_parent)
+        tuner.search(verbose=0)
+    outage, at_the_end = (each.getMessage() for each in caplog.records if each.name.startswith("galaxy_exp"))
+    assert outage.endswith("connection lost; the search has ended")
+    assert "the parent run is not closed; a new search on this folder (overwrite=False) closes it" in at_the_end
+    again = Scripted([]).tuner(tmp_path, max_trials=1)
+    experiment.track(again)
+    again.search(verbose=0)
+    parent, _ = experiment.runs()
+    assert parent.info.status == "FINISHED"
+
+
 def test_an_absent_mlflow_does_not_disturb_the_search(
     experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,6 +260,7 @@ def test_an_absent_mlflow_does_not_disturb_the_search(
     once, at_the_end = warnings
     assert "connection lost; the search continues, and what is missing is written later" in once
     assert "2 trials are not wholly in MLflow" in at_the_end
+    assert "a new search on this folder (overwrite=False) closes it" in at_the_end
     assert tuner.oracle.get_best_trials(1)[0].score == 0.2
     caplog.clear()
     tuner.search(verbose=0)
