@@ -26,6 +26,8 @@ class LayerCall:
     """Numbers that go in for one image, in all inputs together; 0 where a side is not fixed."""
     output_elements: int
     """Numbers that come out for one image."""
+    n_inputs: int = 1
+    """Number of tensors that go in."""
 
 
 def count_flops(model: keras.Model) -> int:
@@ -56,7 +58,8 @@ def layer_calls(model: keras.Model) -> Iterator[LayerCall]:
         if isinstance(operation, keras.Model):
             yield from layer_calls(operation)
         else:
-            yield LayerCall(operation, _elements(node.input_tensors), _elements(node.output_tensors))
+            ins, outs = node.input_tensors, node.output_tensors
+            yield LayerCall(operation, _elements(ins), _elements(outs), len(ins))
 
 
 def _nodes(model: keras.Model) -> list[Any]:
@@ -143,7 +146,7 @@ _FORMULAS: tuple[tuple[_Kinds, Callable[[LayerCall], int]], ...] = (
     (_POOLING, lambda call: call.output_elements * int(math.prod(call.layer.pool_size))),
     (_GLOBAL_POOLING, lambda call: call.input_elements),
     ((layers.ReLU, layers.LeakyReLU, layers.PReLU, layers.ELU, layers.Softmax), lambda call: call.output_elements),
-    (_MERGING, lambda call: call.input_elements - call.output_elements),
+    (_MERGING, lambda call: (call.n_inputs - 1) * call.output_elements),
     (_FREE, lambda call: 0),
 )
 """The first that fits; an activation function is counted in addition to the formula."""

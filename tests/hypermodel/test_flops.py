@@ -75,6 +75,10 @@ class TestNetworks:
         model = keras.Model(images, layers.Add()([once, shared(once)]))
         assert count_flops(model) == 3 * 64 * 18 + 192
 
+    def test_a_merge_that_broadcasts_counts_what_it_computes(self):
+        images, gate = keras.Input((7, 7, 16)), keras.Input((1, 1, 16))
+        assert count_flops(keras.Model([images, gate], layers.Multiply()([images, gate]))) == 7 * 7 * 16
+
     def test_what_is_not_known_is_named(self):
         class Own(layers.Layer):
             def call(self, inputs):
