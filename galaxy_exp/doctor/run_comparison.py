@@ -273,6 +273,7 @@ class _Examination:
     def _close(self, run_ids: Sequence[str]) -> None:
         """Ends runs as KILLED at the time of the journal's last event, with a tag that says why."""
         from galaxy_exp.tracking import names
+        from galaxy_exp.tracking.mlflow_runs import to_milliseconds
         from galaxy_exp.tracking.store import tracking_errors
 
         with Journal.reopen(self._folder.path) as journal, tracking_errors(self._record.tracking_uri):
@@ -280,7 +281,7 @@ class _Examination:
             for run_id in run_ids:
                 reason = "closed by galaxy-exp doctor: no driver runs the sweep any more"
                 self._client.set_tag(run_id, names.CLOSED, reason)
-                self._client.set_terminated(run_id, "KILLED", int(journal.record.updated_at * 1000))
+                self._client.set_terminated(run_id, "KILLED", to_milliseconds(journal.record.updated_at))
 
 
 def _describe_lacking(record: SweepRecord, found: RunComparison) -> list[str]:

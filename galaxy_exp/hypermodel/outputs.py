@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OutputKind", "add_probabilities", "find_output_kind", "to_probabilities"]
+__all__ = ["OutputKind", "add_probabilities", "compiled_loss", "find_output_kind", "loss_name", "to_probabilities"]
 
 ROW_SUM_TOLERANCE = 1e-2
 """bfloat16 softmax outputs of ten classes sum to 1 within this."""
@@ -29,7 +29,7 @@ class OutputKind(Enum):
 
 def find_output_kind(model: keras.Model, outputs: NDArray[Any]) -> OutputKind:
     """What `outputs`, (n, n_classes) or (n, 1) for two classes, are, by their values and the model's loss, if any."""
-    loss = _compiled_loss(model)
+    loss = compiled_loss(model)
     from_logits = _takes_logits(loss)
     if outputs.shape[1] == 1:
         in_range = outputs.min() >= 0 and outputs.max() <= 1
@@ -37,7 +37,7 @@ def find_output_kind(model: keras.Model, outputs: NDArray[Any]) -> OutputKind:
         return OutputKind.LOGIT if from_logits or is_linear or not in_range else OutputKind.PROBABILITY
     if outputs.min() >= 0 and np.abs(outputs.sum(axis=1) - 1.0).max() <= ROW_SUM_TOLERANCE:
         return OutputKind.PROBABILITIES
-    is_sigmoid = "sigmoid" in _last_activation(model) or "binary" in _name(loss).lower()
+    is_sigmoid = "sigmoid" in _last_activation(model) or "binary" in loss_name(loss).lower()
     return OutputKind.SCORES if is_sigmoid and not from_logits else OutputKind.LOGITS
 
 
@@ -81,7 +81,7 @@ def add_probabilities(model: keras.Model, kind: OutputKind, image_shape: tuple[i
     return keras.Model(images, outputs, name=f"{model.name}_probabilities")
 
 
-def _compiled_loss(model: keras.Model) -> Any:
+def compiled_loss(model: keras.Model) -> Any:
     """The only loss that the model is compiled with, as passed to `compile`; None without one."""
     loss = getattr(model, "loss", None)
     while isinstance(loss, list | tuple | dict) and len(loss) == 1:
@@ -98,13 +98,13 @@ def _takes_logits(loss: Any) -> bool | None:
     if stated is not None:
         return bool(stated)
     is_keras_s = isinstance(loss, str) or str(getattr(loss, "__module__", "")).split(".")[0] == "keras"
-    return False if is_keras_s and "crossentropy" in _name(loss).lower() else None
+    return False if is_keras_s and "crossentropy" in loss_name(loss).lower() else None
 
 
-def _name(loss: Any) -> str:
+def loss_name(loss: Any) -> str:
     """The name of a loss that is a string, a function or an object."""
     if isinstance(loss, partial):
-        return _name(loss.func)
+        return loss_name(loss.func)
     return loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__ if loss else "")
 
 

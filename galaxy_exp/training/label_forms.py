@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_exp.errors import reason_of
+from galaxy_exp.hypermodel.outputs import compiled_loss, loss_name
 
 __all__ = ["LabelForm", "LossError", "accept_classes", "encode_labels", "find_label_form"]
 
@@ -69,9 +70,9 @@ def find_label_form(
     for kind, refusal in refusals:
         if refusal.startswith(_METRIC):
             reason = refusal.removeprefix(_METRIC)
-            raise LossError(f"the loss {_name(model.loss)} takes {kind}, and a metric does not: {reason}")
+            raise LossError(f"the loss {_name(model)} takes {kind}, and a metric does not: {reason}")
     raise LossError(
-        f"the loss {_name(model.loss)} does not fit a network that gives {n_outputs} "
+        f"the loss {_name(model)} does not fit a network that gives {n_outputs} "
         f"{'number' if n_outputs == 1 else 'numbers'} for each image, with "
         f"{f'votes for {n_outputs} answers' if are_votes else f'{n_classes} classes'}; it refuses "
         + "; ".join(f"{kind}: {refusal}" for kind, refusal in refusals)
@@ -86,7 +87,7 @@ def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArra
     """Why the loss cannot be computed, or an empty text."""
     n = n_classes + 2  # unlike the number of classes, so that no wrong form fits by its shape
     labels = np.arange(n) % n_classes
-    if form is LabelForm.BINARY and any(word in _name(model.loss).lower() for word in ("sparse", "categorical")):
+    if form is LabelForm.BINARY and any(word in _name(model).lower() for word in ("sparse", "categorical")):
         return "it needs one number for each class (binary_crossentropy takes one for two classes)"
     predicted = keras.ops.full((n, n_outputs), 1 / max(n_outputs, 2))
     some = np.resize(images[:n], (n, *images.shape[1:]))
@@ -109,10 +110,8 @@ def _refusal(model: keras.Model, form: LabelForm, n_outputs: int, images: NDArra
     return ""
 
 
-def _name(loss: Any) -> str:
-    while isinstance(loss, list | tuple | dict) and len(loss) == 1:
-        loss = next(iter(loss.values() if isinstance(loss, dict) else loss))
-    return str(loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__))
+def _name(model: keras.Model) -> str:
+    return loss_name(compiled_loss(model)) or "of its own"
 
 
 @contextmanager

@@ -149,8 +149,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]
         self, number: int, metrics: dict[str, float], probabilities: NDArray[np.float32], kind: OutputKind
     ) -> None:
         objective = self._spec.objective
-        best = self.best.metrics[objective.name] if self.best else objective.worst
-        if self.best is None or objective.is_better(metrics[objective.name], best):
+        if self.best is None or objective.is_better(metrics[objective.name], self.best.metrics[objective.name]):
             self.best = BestEpoch(number, metrics, self._network.get_weights(), probabilities, kind)
 
     def _send(self, report: EpochReport) -> None:

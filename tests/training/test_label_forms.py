@@ -90,6 +90,13 @@ def test_a_loss_that_does_not_fit_is_named_in_one_line(loss):
         find_label_form(model, 1, IMAGES, 2)
 
 
+def test_a_partial_loss_is_known_by_the_name_of_its_function():
+    model = network(1)
+    model.compile("sgd", functools.partial(LOSSES.categorical_crossentropy, from_logits=True))
+    with pytest.raises(LossError, match=r"^the loss categorical_crossentropy .* it needs one number for each class"):
+        find_label_form(model, 1, IMAGES, 2)
+
+
 def test_metrics_decide_where_the_loss_takes_both():
     def either(labels, outputs):
         if len(labels.shape) == 1:
