@@ -146,6 +146,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         hypermodel, declared = _discover(config, reference, images, labels, n_classes, say, votes=dataset.votes)
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
+    requested = config.search.scheduler
     config = _without_pausing(config, hypermodel, say)
     for position, values in enumerate(config.search.enqueue):
         _refuse_encoder(hypermodel, values, f"search.enqueue.{position}")
@@ -169,6 +170,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         data_source=dataset.source,
         simulated=dataset.simulated,
         import_paths=user_import_paths(),
+        requested_scheduler="" if config.search.scheduler == requested else requested,
         hypermodel_source=digest_source(config.hypermodel),
         tracking_uri=remember_address(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),

@@ -129,7 +129,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
 
     Raises:
         BadInputError: there is no such trial.
-        ConfigError: the encoder that it started from is gone.
+        ConfigError: the encoder that it started from is gone, or the hypermodel cannot be imported.
         DataError: the images have changed, or are gone.
         SweepFailedError: the training failed or its process died.
     """

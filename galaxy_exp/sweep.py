@@ -183,8 +183,6 @@ def _run_new(
         store_encoders(started.space, folder)
         if source is not None:
             values = {key: config.model_dump(mode="json")[key] for key in stored}
-            if (scheduler := started.config["search"]["scheduler"]) != config.search.scheduler:
-                values["search.scheduler"] = scheduler  # the one that prepare_sweep took instead
             source = replace(source, settings=(*source.settings, *values.items()))
         with Journal.create(folder.path, started.model_copy(update={"sweep_file": source})) as journal:
             return _Run(journal, folder, pool, observers, say).to_the_end()

@@ -12,8 +12,9 @@ from __future__ import annotations
 import numbers
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -245,9 +246,10 @@ def _refuse_variants(values: list[str], names: Sequence[str], at: LabelsAt) -> N
 
 
 def _without_variation(name: str) -> str | Decimal:
-    """What misspelt names have in common with the right one; of a number, its value."""
+    """The name without what a typing error may change; of a number, its value."""
     if parse_number(name) is not None:
-        return Decimal(name)
+        with suppress(InvalidOperation):  # digits or an exponent without end
+            return Decimal(name)
     visible = "".join(letter for letter in normalise_name(name) if unicodedata.category(letter) != "Cf")
     return " ".join(visible.casefold().split())
 
@@ -326,7 +328,7 @@ def _parse_name(name: Any, where: str) -> str:
         raise DataError(f"{where} has the name {bytes(name)!r}; expected text that is UTF-8") from None
     if isinstance(text, bool | np.bool_) or not isinstance(text, str | numbers.Integral):
         raise DataError(f"{where} has the name {name!r}; expected text")
-    return (text if isinstance(text, str) else str(text)).strip()  # a member of an Enum of texts is its text
+    return text if isinstance(text, str) else str(text)
 
 
 def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:

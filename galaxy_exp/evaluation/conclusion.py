@@ -127,7 +127,9 @@ def _baseline_cut_short(record: SweepRecord) -> str:
 
 
 def compare_with_baseline(record: SweepRecord, gains: Sequence[Gain] = ()) -> str:
-    """Whether the winner is better than the baseline, in one sentence; empty before the held-out test.
+    """Whether the winner is better than the baseline, in a sentence, and if the baseline trained for less, in another.
+
+    Empty before the held-out test.
 
     Args:
         gains: replace those of the journal, which lacks them in sweeps of an earlier release.

@@ -166,15 +166,16 @@ def is_same_hypermodel(reference: str, folder: Path, other: Path) -> bool:
 
 
 def digest_source(reference: str) -> str:
-    """SHA-256 in hex of the file that defines a hypermodel; empty without one, and if its bytes do not tell.
+    """SHA-256 in hex of the file that defines a hypermodel; empty without one.
 
     The built-in hypermodel is known by the version of the package, a pickled one is stored with its sweep.
     """
     if reference in BUILT_IN or reference.startswith(_PICKLED):
         return ""
     target = _find(reference)
-    try:
-        file = inspect.getfile(target if inspect.isclass(target) or inspect.isfunction(target) else type(target))
+    is_definition = inspect.isclass(target) or inspect.isfunction(target)
+    try:  # an instance is made where it is imported from, whatever its class
+        file = inspect.getfile(target if is_definition else sys.modules[reference.partition(":")[0]])
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()
     except (TypeError, OSError):  # defined in C or without a file
         return ""

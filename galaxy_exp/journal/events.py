@@ -74,6 +74,8 @@ class SweepStarted(_Event):
     """Versions of Python and of the packages that matter, and the git commit, if any."""
     import_paths: list[str] = []
     """Folders of user-defined modules; a process that resumes the sweep imports from them too."""
+    requested_scheduler: str = ""
+    """The one that was configured if another was taken instead, as its paused trials could not continue."""
     hypermodel_source: str = ""
     """Digest of the file that defines a user's hypermodel; empty for others, and in journals of earlier releases."""
     sweep_file: SweepFile | None = None

@@ -55,7 +55,7 @@ def find_change(
         config, settings = change_sweep(record.config, overrides, flags, where)
         source = SweepFile(before.path, before.digest, (*before.settings, *settings))
     recorded = record.config.named()
-    search = _with_recorded(config.search, recorded.search)
+    search = _with_recorded(config.search, recorded.search, record.started.requested_scheduler)
     config = parse_sweep(as_journaled(config.model_copy(update={"search": search})), where)
     config = config.named(recorded.tracking.experiment, recorded.registry.model)  # what is left out stays as it is
     changes = differences(parse_sweep(as_journaled(recorded), where), config)
@@ -72,10 +72,15 @@ def find_change(
     return SweepChanged(config=as_journaled(config), changes=changes, reopens_search=reopens, sweep_file=source)
 
 
-def _with_recorded(search: SearchConfig, recorded: SearchConfig) -> SearchConfig:
-    """The section with the recorded scheduler, first rung and objective on votes if it has none: defaults changed."""
+def _with_recorded(search: SearchConfig, recorded: SearchConfig, requested_scheduler: str) -> SearchConfig:
+    """The section with the recorded scheduler, first rung and objective on votes if it has none: defaults changed.
+
+    It has the recorded scheduler also if it still requests the one that was replaced.
+    """
     known = {"scheduler", "first_rung"} | ({"objective"} if recorded.objective == OBJECTIVE_OF_VOTES else set())
     left_out = known - search.model_fields_set
+    if search.scheduler == requested_scheduler:
+        left_out.add("scheduler")
     return search.model_copy(update={name: getattr(recorded, name) for name in left_out})
 
 

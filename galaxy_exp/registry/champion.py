@@ -243,9 +243,7 @@ def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -
         if previous is not None:
             client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
-    latest = read_history(client, name)[-1:] if is_repeated else []  # the entry may be there already
-    if [(each["version"], each["reason"]) for each in latest] != [(version, reason)]:
-        _add_to_history(client, name, version, previous, reason)
+    _add_to_history(client, name, version, previous, reason)
     challenger = find_holder(client, name, version_tags.CHALLENGER)
     if challenger is not None and int(challenger.version) == version:
         client.delete_registered_model_alias(name, version_tags.CHALLENGER)
@@ -253,7 +251,10 @@ def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -
 
 
 def _add_to_history(client: MlflowClient, name: str, version: int, previous: int | None, reason: str) -> None:
-    """Adds an entry, a tag of the registered model."""
+    """Adds an entry, a tag of the registered model, unless a process that was killed has written the same one."""
+    latest = read_history(client, name)[-1:]
+    if [(each["version"], each["previous"], each["reason"]) for each in latest] == [(version, previous, reason)]:
+        return
     now = datetime.now(UTC)
     entry = {"version": version, "time": iso_time(now.timestamp()), "previous": previous, "reason": reason}
     key = f"{version_tags.HISTORY}{now.strftime('%Y%m%dT%H%M%S.%f')}"

@@ -72,7 +72,11 @@ def export_network(classifier: GalaxyClassifier, output: Path) -> float:
         described = Path(folder, facts.name)
         described.write_text(json.dumps(_facts(classifier), indent=1), encoding="utf-8")
         described.rename(facts)
-        made.rename(output)
+        try:
+            made.rename(output)
+        except OSError:
+            facts.unlink()
+            raise
     return difference
 
 

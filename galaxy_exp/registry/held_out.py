@@ -135,7 +135,7 @@ def record_opening(project: ProjectFolder, digests: frozenset[str], opener: str)
     except OSError as error:
         raise JournalWriteError(
             f"{path}: cannot be written: {error.strerror}; the test set is not used before its opening is "
-            "recorded: make the file writable, and continue with: galaxy-exp resume"
+            "recorded: make room, or the file writable, and then repeat the command, or resume the sweep"
         ) from error
     return len(find_openers(project, digests))
 

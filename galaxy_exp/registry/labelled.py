@@ -118,7 +118,8 @@ def name_numbered_classes(
 ) -> ImageDataset:
     """The data set with the names of the model's classes, if its labels are numbers and it has as many classes.
 
-    It is unchanged if its images are of classes that the model has under these names.
+    It is unchanged if its images are of classes that the model has under these names; with a first label, only if the
+    model's classes are numbered from it too.
 
     Args:
         dataset: labelled images.
@@ -130,7 +131,9 @@ def name_numbered_classes(
     """
     names, n_known, first = dataset.class_names, len(model_classes), first_label or 0
     used = {name for name, count in dataset.counts.items() if count}
-    if names != tuple(f"class {first + place}" for place in range(len(names))) or used <= set(model_classes):
+    if names != tuple(f"class {first + place}" for place in range(len(names))):
+        return dataset
+    if used <= set(model_classes) and (first_label is None or model_classes[0] == names[0]):
         return dataset
     if first_label is None and names[0] not in used and len(names) in (n_known, n_known + 1):
         raise ModelError(

@@ -103,7 +103,7 @@ class GalaxyModel:
         import pandas as pd
 
         if _is_dark(model_input):
-            raise _refused("all pixels are 0 or 1; expected whole numbers from 0 to 255: do not divide them by 255")
+            raise _refused("all pixels are 0 or 1; expected whole numbers from 0 to 255, not divided by 255")
         probabilities = outputs = self.predict_probabilities(model_input)
         names: Sequence[str] = self.class_names
         if self.questions:

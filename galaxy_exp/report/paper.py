@@ -144,7 +144,7 @@ def _choice_sentence(material: Material) -> str:
     if gain := material.gain(shown):
         baseline = "the baseline, the model with its default hyperparameters"
         if baseline_retrained(material.record):
-            text += f"; it is {baseline}, and the same configuration with another seed differs by "
+            text += f"; it is {baseline}, with another seed, and differs from its first one by "
             text += f"${gain.difference:+.3f}$ in {label}"
         else:
             text += f", a gain in {label} of ${gain.difference:+.3f}$ over {baseline}"

@@ -42,8 +42,8 @@ LOCAL_STEPS = (0.2, 0.05, 0.0125)
 N_STARTS = 6
 
 LITTLE_GAIN = 0.01
-"""When less is expected, in standard deviations of the losses, every second trial explores instead: what the process
-takes for hopeless, after few trials, may be another branch of the space."""
+"""When less is expected, in standard deviations of the losses, every second configuration explores instead: what the
+process takes for hopeless, after few trials, may be another branch of the space."""
 
 PRIOR_FADING = 10.0
 """The acquisition is multiplied by the priors' density to the power of this over the number of results of this sweep,

@@ -111,7 +111,8 @@ def build_proposer(
     user_class = _user_class(search)
     if user_class is not None and _is_oracle(user_class):
         oracle = _build_oracle(user_class, search, space, epochs)
-        return OracleProposer(oracle, search.objective_record, has_own_limit="max_trials" in search.sampler_options)
+        is_stated = "max_trials" in search.sampler_options or oracle.max_trials not in (None, search.max_trials)
+        return OracleProposer(oracle, search.objective_record, has_own_limit=is_stated)
     if user_class is None:
         factory = sampler_factory(search.sampler_choice)
         if search.cost == "seconds":

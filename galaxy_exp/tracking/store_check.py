@@ -28,9 +28,6 @@ _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
 _SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
 """As in MLflow: `./a:b` and `C:\\runs` are folders."""
 TIMEOUT_SECONDS = 5.0
-_ARTIFACTS = Path("mlruns")
-"""In the current folder: where MLflow stores the files of the runs of a SQLite store, unless an experiment says another
-place."""
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where the names differ."""
 
@@ -135,11 +132,6 @@ def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
     if to_write and not os.access(folder, os.W_OK | os.X_OK):
         raise _Unusable(
             f"no permission to write in {folder}, as SQLite does beside the database: make it writable for this user"
-        )
-    if to_write and _ARTIFACTS.is_dir() and not os.access(_ARTIFACTS, os.W_OK | os.X_OK):
-        raise _Unusable(
-            f"no permission to write in {_ARTIFACTS.absolute()}, where MLflow stores the files of runs: make it "
-            "writable for this user"
         )
     if not os.path.lexists(file):
         return

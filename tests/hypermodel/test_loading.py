@@ -1,5 +1,6 @@
 import calendar
 import functools
+import hashlib
 import sys
 import types
 
@@ -9,6 +10,7 @@ import pytest
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel import GalaxyCNN, load_hypermodel
+from galaxy_exp.hypermodel.loading import digest_source
 
 
 class WithShape(keras_tuner.HyperModel):
@@ -66,6 +68,19 @@ def test_a_class_gets_what_its_constructor_takes():
 
 def test_an_instance_is_taken_as_it_is(user_module):
     assert _load("user_models:instance") is user_module.instance
+
+
+def test_the_file_that_defines_a_hypermodel_is_the_user_s(tmp_path, monkeypatch):
+    """Also that of an instance of a class from a library."""
+    module = tmp_path / "nets_of_a_user.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "import keras_tuner\nnet = keras_tuner.applications.HyperXception(classes=3)\ndef build(hp): pass\n"
+    module.write_text(text)
+    before = {digest_source(f"nets_of_a_user:{name}") for name in ("net", "build")}
+    assert before == {hashlib.sha256(text.encode()).hexdigest()}
+    module.write_text(f"{text}# edited\n")
+    assert digest_source("nets_of_a_user:net") not in before
+    assert digest_source("galaxy-cnn") == digest_source("pickled:anything") == ""
 
 
 def test_a_network_itself_is_no_hypermodel(user_module):

@@ -78,6 +78,13 @@ def test_labels_from_one_are_not_shifted_where_the_names_match() -> None:
     assert name_numbered_classes(_numbered([0, 1, 2]), trained).class_names == trained
 
 
+def test_a_stated_first_label_counts_whatever_classes_occur() -> None:
+    model = ("class 0", "class 1", "class 2")
+    for labels in ([1, 2, 3, 1], [1, 2, 1, 2]):
+        named = name_numbered_classes(_numbered(labels, 1), model, 1)
+        assert [named.class_names[label] for label in named.labels] == [f"class {label - 1}" for label in labels]
+
+
 @pytest.mark.parametrize("labels", [[1, 2], [1, 2, 3], [2]])
 def test_numbered_labels_without_0_need_their_first_label(labels: list[int]) -> None:
     with pytest.raises(ModelError, match=r"^mine\.h5: .*if the labels start at 1: --set data\.first_label=1"):

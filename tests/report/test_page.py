@@ -296,7 +296,7 @@ class TestForAPaper:
         material = finished()
         assert material.winner is not None
         material.winner.retrains = 0
-        assert "the same configuration with another seed differs by $+0.100$ in macro-F1 (95" in methods_text(material)
+        assert "with another seed, and differs from its first one by $+0.100$ in macro-F1 (95" in methods_text(material)
         assert r" & Winner & Its first seed & Difference \\" in latex_table(material)
         page = build_page(material)
         assert "Difference from its first seed, paired bootstrap" in text_of(page)

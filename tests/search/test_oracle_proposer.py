@@ -160,6 +160,15 @@ def test_the_sweep_limits_the_trials_unless_the_oracle_has_a_limit_of_its_own(op
     assert len(proposals) == n_proposals
 
 
+def test_a_limit_that_the_class_states_itself_holds():
+    search = SearchConfig(sampler="search.user_classes:OracleOfThree", max_trials=9, objective="val_loss")
+    proposer = build_proposer(search, SearchSpace.of(mixed_space()), epochs=EPOCHS)
+    for number in range(3):
+        proposer.propose(number)
+        proposer.tell(number, completed(0.5))
+    assert proposer.propose(3) is NoProposal.EXHAUSTED
+
+
 def test_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     drive(propose_with("RandomSearchOracle"), 5)

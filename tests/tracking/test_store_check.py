@@ -186,15 +186,6 @@ class TestHalfWritten:
         assert "a process was killed while it wrote into" in done.stderr
 
 
-def test_a_folder_of_artifacts_that_the_user_may_not_write_is_refused(folder: Path) -> None:
-    folder.chmod(0o777)
-    (folder / "mlruns").mkdir(mode=0o555)
-    code = "from galaxy_exp.tracking.store_check import check_store; check_store('sqlite:///mlflow.db')"
-    command = without_roots_rights([sys.executable, "-c", code])
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
-    assert f"no permission to write in {folder / 'mlruns'}, where MLflow stores the files of runs" in done.stderr
-
-
 @pytest.mark.parametrize("shut", ["folder", "file"])
 def test_what_the_user_may_not_write_is_refused(folder: Path, shut: str) -> None:
     """In a process without root's rights."""

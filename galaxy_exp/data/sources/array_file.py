@@ -164,15 +164,15 @@ def _read_labels(arrays: Arrays, path: Path, names: Names) -> tuple[NDArray[Any]
 
 
 def _compare_labels(arrays: Arrays, used: str, path: Path) -> list[str]:
-    """A line if the file has labels under another key too, and they differ."""
+    """A line if the file has labels under another key too, unless they are equal."""
     other = next((key for key in LABEL_KEYS if used and key != used and key in arrays), None)
     if other is None:
         return []
     try:
         equal = np.array_equal(read_array(arrays, used, path), read_array(arrays, other, path))
-    except DataError:  # no array, or unreadable
+    except (DataError, TypeError):  # unreadable, or records that cannot be compared
         equal = False
-    return [] if equal else [f"has both {used!r} and {other!r}, which differ; the labels are those of {used!r}"]
+    return [] if equal else [f"has both {used!r} and {other!r}; the labels are those of {used!r}"]
 
 
 def _name_members(labels: NDArray[Any], members: dict[str, int], where: str) -> tuple[NDArray[Any], tuple[str, ...]]:
