@@ -18,6 +18,7 @@ from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import graph_of
 from galaxy_exp.questions import Questions
 from galaxy_exp.registry.version_tags import SWEEP_ID
+from galaxy_exp.tracking.registry_file import query_name
 from galaxy_exp.tracking.store import open_client, tracking_errors
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def find_version(client: MlflowClient, name: str, sweep_id: str) -> ModelVersion
 def _find_versions(client: MlflowClient, name: str, sweep_id: str) -> list[ModelVersion]:
     """The oldest first."""
     escaped = sweep_id.replace("'", "")
-    found = client.search_model_versions(f"name = '{name}' and tags.`{SWEEP_ID}` = '{escaped}'")
+    found = client.search_model_versions(f"{query_name(name)} and tags.`{SWEEP_ID}` = '{escaped}'")
     return sorted(found, key=lambda version: int(version.version))
 
 
