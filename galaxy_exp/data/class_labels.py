@@ -328,7 +328,7 @@ def _parse_name(name: Any, where: str) -> str:
         raise DataError(f"{where} has the name {bytes(name)!r}; expected text that is UTF-8") from None
     if isinstance(text, bool | np.bool_) or not isinstance(text, str | numbers.Integral):
         raise DataError(f"{where} has the name {name!r}; expected text")
-    return text if isinstance(text, str) else str(text)
+    return str.__str__(text) if isinstance(text, str) else str(text)  # a member of an Enum of texts is its text
 
 
 def find_class_names(path: Path, configured: Sequence[str] | None) -> tuple[str, ...] | None:
