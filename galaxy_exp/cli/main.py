@@ -110,11 +110,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_command(arguments: list[str] | None) -> int:
     """Runs a command and returns its exit code; see `main`."""
+    code = 0
     try:
         status: Any = cli.main(arguments, standalone_mode=False)
+        code = status if isinstance(status, int) else 0
         if sys.stdout is not None:  # closed, as by >&-
             sys.stdout.flush()
-        return status if isinstance(status, int) else 0
+        return code
     except click.UsageError as error:
         error.show()
         return 2
@@ -129,13 +131,11 @@ def run_command(arguments: list[str] | None) -> int:
             shown = hide_password(one_line(line))
             say(f"error: {shown}" if error.exit_code != 130 else shown)
         return error.exit_code
-    except (SystemExit, BrokenPipeError) as error:
+    except (SystemExit, BrokenPipeError):  # click makes the former of the latter
         if sys.stdout is None or not has_no_reader(sys.stdout):
             raise
         discard(sys.stdout)
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):  # click's has it
-            raise
-        return 0
+        return code
     except OSError as error:
         if isinstance(error, FileNotFoundError) and error.filename is None and _is_folder_gone():
             say(f"error: {FOLDER_GONE}")

@@ -138,7 +138,7 @@ def sync_command(sweep: str | None) -> None:
     help="how far the best value of the objective may differ where training is not repeatable bit for bit",
 )
 @format_option("table", "json", "csv")
-def reproduce_command(run: str, tolerance: float, output_format: str) -> None:
+def reproduce_command(run: str, tolerance: float, output_format: str) -> int:
     """Train one recorded trial again and compare the curves.
 
     RUN is SWEEP/NUMBER, a trial's number in the newest sweep, or the MLflow run id of a trial. Everything
@@ -160,8 +160,7 @@ def reproduce_command(run: str, tolerance: float, output_format: str) -> None:
     for name, (then, now) in done.software_changes.items():
         say(f"note: {name} was {then} and is {now} now")
     say(_verdict(done))
-    if not done.succeeded:
-        sys.exit(1)
+    return 0 if done.succeeded else 1
 
 
 def _reproduction_rows(done: Reproduction) -> list[dict[str, Any]]:
