@@ -37,6 +37,7 @@ __all__ = [
     "is_access_error",
     "is_disk_full",
     "is_of_the_machine",
+    "is_storable",
     "machine_reason",
     "one_line",
     "reason_of",
@@ -232,6 +233,11 @@ def one_line(text: str) -> str:
 def escape_unprintable(text: str) -> str:
     """The text with line breaks, control characters and the like as their escapes, such as `\\x07`."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+def is_storable(text: str) -> bool:
+    """Whether every file and journal can hold the text: it has no null character and is UTF-8."""
+    return "\0" not in text and storable(text) == text
 
 
 def storable(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from galaxy_exp.errors import ConfigError, first_line, storable
+from galaxy_exp.errors import ConfigError, first_line, is_storable
 
 __all__ = ["dump_block", "dump_flow", "parse_scalar", "parse_yaml"]
 
@@ -161,7 +161,7 @@ def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Ha
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
     text = loader.construct_scalar(node)
-    if "\0" in text or storable(text) != text:
+    if not is_storable(text):
         raise _mistake("text with a character that no file can hold", node.start_mark)
     return text
 

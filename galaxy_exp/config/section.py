@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import to_jsonable_python
 
-from galaxy_exp.errors import storable
+from galaxy_exp.errors import is_storable
 from galaxy_exp.wording import parse_number
 
 __all__ = ["Options", "Section", "annotation_at", "kinds_of"]
@@ -117,7 +117,7 @@ def _refuse_other_kinds(value: Any, annotation: Any) -> None:
     Raises:
         ValueError: what was found and what is expected; also for text that no file can hold.
     """
-    if isinstance(value, str) and ("\0" in value or storable(value) != value):
+    if isinstance(value, str) and not is_storable(value):
         raise ValueError("text with a character that no file can hold")
     kinds = kinds_of(annotation, with_items=True)
     expected = " or ".join(_EXPECTED[kind] for kind in _EXPECTED if kind in kinds)
