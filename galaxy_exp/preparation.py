@@ -86,7 +86,8 @@ def check_names(config: SweepConfig, say: Say = lambda _: None) -> None:
     check_space(config)
     refuse_too_many(config.execution)
     check_source(config.data)
-    check_store(config.tracking.uri, say)
+    experiment = config.named(os.environ.get("MLFLOW_EXPERIMENT_NAME")).experiment_name
+    check_store(config.tracking.uri, say, experiment=experiment)
     import_keras_quietly()  # the samplers know the spaces of KerasTuner
     from galaxy_exp.search import building
 

@@ -12,7 +12,7 @@ from contextlib import closing
 from functools import cache
 from importlib.metadata import distribution, entry_points, version
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from galaxy_exp.errors import UnusableStoreError, first_line
 from galaxy_exp.redaction import hide_in_address, hide_password
@@ -32,13 +32,16 @@ _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where the names differ."""
 
 
-def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: str | None = "") -> None:
+def check_store(
+    tracking_uri: str | None, say: Say = lambda _: None, command: str | None = "", experiment: str = ""
+) -> None:
     """Refuses a store to which a sweep could never write.
 
     Args:
         tracking_uri: as configured; None uses MLflow's choice.
         say: called with a line if MLflow will migrate the database.
         command: accepts `--set` for another store; empty for the current command, None if there is no such command.
+        experiment: the name of the sweep's, which may have its folder of files elsewhere than a new one.
 
     Raises:
         UnusableStoreError: one line with the store, the problem, and the remedy.
@@ -56,6 +59,8 @@ def check_store(tracking_uri: str | None, say: Say = lambda _: None, command: st
         else f"; or take another store: {command} --set tracking.uri={other}"
     )
     refuse_unusable(uri, say, f" ({origin})", remedy)
+    if (file := sqlite_file(uri)) is not None:
+        _check_files(file, uri, experiment)
 
 
 def refuse_unusable(
@@ -126,7 +131,7 @@ def _is_in_memory(uri: str) -> bool:
 
 
 def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
-    folder = next(each for each in file.parents if os.access(each, os.F_OK))  # Path.exists raises without permission
+    folder = _nearest(file.parent)
     if not folder.is_dir():
         raise _Unusable(f"{folder} is not a folder")
     if to_write and not os.access(folder, os.W_OK | os.X_OK):
@@ -146,6 +151,35 @@ def _check_sqlite(file: Path, uri: str, say: Say, to_write: bool) -> None:
         raise _Unusable("is the database of another program")
     if found:
         _check_schema(found, tables, uri, say)
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself or the innermost folder above it that exists; Path.exists raises without permission."""
+    return next(each for each in (path, *path.parents) if os.access(each, os.F_OK))
+
+
+def _check_files(database: Path, uri: str, experiment: str) -> None:
+    """Refuses a folder of models and figures that cannot be written, which MLflow would notice at the sweep's end.
+
+    MLflow writes those of a new experiment to `mlruns` in the current folder.
+    """
+    found = None
+    if os.path.lexists(database):
+        try:
+            with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", uri=True, timeout=0)) as opened:
+                query = "SELECT artifact_location FROM experiments WHERE name = ?"
+                found = opened.execute(query, (experiment,)).fetchone()
+        except sqlite3.Error:  # another process has locked it, or is making it
+            return
+    path = "mlruns" if found is None else str(found[0]).removeprefix("file://")
+    spellings = [Path(each).absolute() for each in (path, unquote(path))]
+    known = [each for each in spellings if os.access(each, os.F_OK)]  # an experiment's may be a bucket
+    folder = known[0] if known else None if found else _nearest(spellings[0])
+    if folder is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise UnusableStoreError(
+            f"MLflow store {hide_in_address(uri)}: no permission to write in {folder}, where MLflow keeps the files of "
+            "runs and models: make it a folder that is writable for this user"
+        )
 
 
 def _read_schema(file: Path) -> tuple[set[str], str]:

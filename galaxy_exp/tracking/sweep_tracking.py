@@ -109,7 +109,7 @@ def check_recorded_store(record: SweepRecord, change: SweepChanged | None, say: 
     command = None if is_finished else f"galaxy-exp resume {record.sweep_id}"
     if record.parent_run_id is not None and uri == record.tracking_uri:
         _refuse_moved(uri, command)
-    check_store(uri, say, command)
+    check_store(uri, say, command, record.config.experiment_name)
     return change
 
 

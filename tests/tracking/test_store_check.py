@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -198,6 +198,48 @@ def test_what_the_user_may_not_write_is_refused(folder: Path, shut: str) -> None
     folder.chmod(0o777)
     assert done.returncode == 1
     assert "no permission to " in done.stderr
+
+
+CHECKS_EXPERIMENT = """
+import sys
+from galaxy_exp.tracking.store_check import check_store
+
+check_store(sys.argv[1], experiment=sys.argv[2])
+"""
+
+
+class TestFilesOfRuns:
+    """In a process without root's rights; `old` has its files in `elsewhere`."""
+
+    @pytest.fixture
+    def done(self, database: Path, folder: Path) -> Iterator[Callable[[str, str], subprocess.CompletedProcess[str]]]:
+        shutil.copy(database, folder / "mlflow.db")
+        (folder / "mlruns").mkdir()
+        (folder / "elsewhere %41").mkdir()
+        client = open_client(f"sqlite:///{folder}/mlflow.db")
+        client.create_experiment("old", (folder / "elsewhere %41").as_uri())
+        client.create_experiment("bucket", "s3://bucket/old")
+
+        def check(experiment: str, shut: str) -> subprocess.CompletedProcess[str]:
+            (folder / shut).chmod(0o555)
+            code = [sys.executable, "-c", CHECKS_EXPERIMENT, f"sqlite:///{folder}/mlflow.db", experiment]
+            return subprocess.run(without_roots_rights(code), capture_output=True, text=True, check=False)
+
+        yield check
+        for name in ("mlruns", "elsewhere %41"):
+            (folder / name).chmod(0o755)
+
+    @pytest.mark.parametrize(("experiment", "shut"), [("new", "mlruns"), ("old", "elsewhere %41")])
+    def test_that_may_not_be_written_are_refused(self, done, folder, experiment: str, shut: str) -> None:
+        refused = done(experiment, shut)
+        assert refused.returncode == 1
+        assert f"no permission to write in {folder / shut}, where MLflow keeps the files" in refused.stderr
+
+    @pytest.mark.parametrize(
+        ("experiment", "shut"), [("old", "mlruns"), ("bucket", "mlruns"), ("new", "elsewhere %41")]
+    )
+    def test_of_another_experiment_do_not_matter(self, done, experiment: str, shut: str) -> None:
+        assert done(experiment, shut).stderr == ""
 
 
 @contextmanager
