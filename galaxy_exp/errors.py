@@ -157,10 +157,18 @@ def is_of_the_machine(error: OSError) -> bool:
     return is_disk_full(error) or error.errno in _OF_THE_MACHINE
 
 
+_NO_RIGHT = "let this user read and write it, and its folder"
+_REMEDIES = {
+    errno.EACCES: _NO_RIGHT, errno.EPERM: _NO_RIGHT, errno.EROFS: "work in a folder that can be written to"
+}  # fmt: skip
+
+
 def machine_reason(error: OSError) -> str:
-    """The file, if it is known, and what the operating system says."""
-    place = f"{error.filename}: " if isinstance(error.filename, str) else ""
-    return one_line(place + (error.strerror or str(error)))
+    """The file, if it is known, what the operating system says, and what to do if a permission is missing."""
+    if not isinstance(error.filename, str):
+        return one_line(error.strerror or str(error))
+    remedy = f"; {_REMEDIES[error.errno]}" if error.errno in _REMEDIES else ""
+    return one_line(f"{error.filename}: {error.strerror}{remedy}")
 
 
 def first_line(error: BaseException) -> str:

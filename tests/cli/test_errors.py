@@ -2,10 +2,12 @@
 
 import errno
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from privileges import without_roots_rights
 
 from galaxy_exp.cli import main as command_line
 from galaxy_exp.cli.main import run_command
@@ -24,7 +26,8 @@ def fail_with(monkeypatch, error):
 def test_what_the_machine_refuses_is_one_line(monkeypatch, capsys, number):
     fail_with(monkeypatch, OSError(number, os.strerror(number), "/data/a b.h5"))
     assert run_command([]) == 1
-    assert capsys.readouterr().err == f"error: /data/a b.h5: {os.strerror(number)}\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.partition("; ")[0] == f"error: /data/a b.h5: {os.strerror(number)}"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +123,27 @@ def test_a_home_that_cannot_hold_sweeps_is_one_line(here, capsys, monkeypatch, h
     monkeypatch.setenv("GALAXY_EXP_HOME", home)
     (here / "s.yaml").write_text("data: {source: simulated}")
     assert f"{Path(home).resolve()}: cannot store sweeps: " in refused(capsys, "sweep", "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shut"),
+    [(["sweep", "s.yaml"], "logs"), (["sync"], "sweeps/s-1/journal.jsonl")],
+)
+def test_what_may_not_be_written_is_one_line_with_a_remedy(here, arguments, shut):
+    """In a process without root's rights."""
+    (here / "s.yaml").write_text("data: {source: simulated}")
+    (here / ".galaxy_exp" / "logs").mkdir(parents=True)
+    (here / ".galaxy_exp" / "sweeps" / "s-1").mkdir(parents=True)
+    (here / ".galaxy_exp" / "sweeps" / "s-1" / "journal.jsonl").touch()
+    path = here / ".galaxy_exp" / shut
+    path.chmod(0o555)
+    command = without_roots_rights([sys.executable, "-m", "galaxy_exp", *arguments])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    path.chmod(0o755)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {path}")
+    assert line.endswith(": Permission denied; let this user read and write it, and its folder")
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["models", "list"], ["data", "info", "/nothing.h5"]])
