@@ -19,6 +19,7 @@ __all__ = [
     "create_experiment",
     "find_runs",
     "is_active",
+    "is_refusal",
     "log_batch",
     "open_experiment",
     "restore_run",
@@ -26,6 +27,7 @@ __all__ = [
     "to_milliseconds",
 ]
 
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 800
 """MLflow accepts 1000 things in a call: these, and tags."""
@@ -86,6 +88,11 @@ def find_runs(client: MlflowClient, experiment: str, sweep_id: str | None = None
 def is_active(client: MlflowClient, run_id: str) -> bool:
     """Whether a run exists and is not deleted."""
     return _lifecycle_stage(client, run_id) == "active"
+
+
+def is_refusal(error: MlflowException) -> bool:
+    """Whether MLflow refuses one request; other errors mean an outage."""
+    return error.error_code in _REFUSALS
 
 
 def restore_run(client: MlflowClient, run_id: str) -> bool:

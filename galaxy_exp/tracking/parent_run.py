@@ -11,6 +11,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+from mlflow.exceptions import MlflowException
 
 from galaxy_exp.data.prepared import PreparedData
 from galaxy_exp.errors import first_line
@@ -154,13 +155,19 @@ class ParentRun:
     def _write_note(self, run_id: str) -> None:
         """Writes the sweep's description, and the views that the description links."""
         for save in (save_view, save_finalists_view):
+            told = "the view of the trials in the MLflow UI cannot be written"
             try:
                 view = save(self.record)
             except Exception as error:  # noqa: BLE001 - a view never decides whether the runs can be written
-                self.warn(f"the view of the trials in the MLflow UI cannot be written: {first_line(error)}")
+                self.warn(f"{told}: {first_line(error)}")
                 continue
-            if view is not None:
-                self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
+            try:
+                if view is not None:
+                    self.client.set_experiment_tag(self.experiment_id, view.key, view.value)
+            except MlflowException as error:
+                if not mlflow_runs.is_refusal(error):
+                    raise
+                self.warn(f"{told}: {first_line(error)}")
         has_report = (artifacts_folder(self.folder.path) / "report.html").exists()
         note = describe_sweep(self.record, self.data, self.experiment_id, run_id, has_report=has_report)
         self.client.set_tag(run_id, names.NOTE, note)

@@ -19,13 +19,11 @@ from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.redaction import hide_in_address, hide_password
 from galaxy_exp.tracking.calls import OutageNotice, Patience, TimedClient, quiet_mlflow
+from galaxy_exp.tracking.mlflow_runs import is_refusal
 from galaxy_exp.tracking.parent_run import ParentRun
 from galaxy_exp.tracking.trial_runs import RunsByAttempt, TrialRuns
 
 __all__ = ["MlflowProjection"]
-
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
-"""Error codes with which MLflow refuses one request; others mean an outage."""
 
 _REFRESH_SECONDS = 60.0
 """Between two drawings of the figures and the report of a running sweep, at least."""
@@ -216,7 +214,7 @@ class MlflowProjection:
         try:
             yield
         except MlflowException as error:
-            if error.error_code not in _REFUSALS:
+            if not is_refusal(error):
                 raise
             self._refused.add(trial.number)
             self._warn_once(f"MLflow refuses trial {trial.number}: {first_line(error)}")

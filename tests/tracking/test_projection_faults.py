@@ -456,6 +456,20 @@ def test_a_view_that_cannot_be_made_is_told_and_the_sweep_is_closed(begin, clien
     assert client.get_run(journal.record.parent_run_id).info.status == "FINISHED"
 
 
+def test_a_view_that_mlflow_refuses_is_told_and_the_rest_is_written(begin, client, monkeypatch):
+    def refuse(*_):
+        raise MlflowException("too long", INVALID_PARAMETER_VALUE)
+
+    monkeypatch.setattr(client, "set_experiment_tag", refuse)
+    journal, make, warnings = begin
+    projection = make(FragileClient(client))
+    play(journal, projection)
+    projection.close_sweep("FINISHED")
+    assert set(warnings) == {"the view of the trials in the MLflow UI cannot be written: MlflowException: too long"}
+    run = client.get_run(journal.record.parent_run_id)
+    assert (run.info.status, run.data.tags[names.NOTE][:5]) == ("FINISHED", "Sweep")
+
+
 def test_runs_deleted_in_the_ui_are_made_anew_when_needed(begin, client, request):
     journal, make, _ = begin
     projection = make(FragileClient(client))
