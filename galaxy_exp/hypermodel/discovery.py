@@ -6,7 +6,7 @@ import math
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras_tuner
@@ -14,7 +14,7 @@ from keras_tuner.engine.hyperparameters import Boolean, Choice, Float, Int
 
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.records import HyperparameterValue
-from galaxy_exp.space.search_space import SearchSpace
+from galaxy_exp.space.search_space import Hyperparameter, SearchSpace, plain_text
 from galaxy_exp.wording import shorten
 
 __all__ = ["FitProbe", "discover_space", "to_kerastuner"]
@@ -60,7 +60,8 @@ def discover_space(
         name: of the hypermodel in messages.
         probe_fit: called after each build, for what a hypermodel declares in its `fit`; None leaves that out.
         note: takes one line about each of these networks but the first that cannot be built, or whose `fit` cannot be
-            rehearsed. What was declared before the error is in the space.
+            rehearsed; what was declared before the error is in the space. And one about each hyperparameter that is
+            declared again, in the same scope, with other values.
 
     Raises:
         ConfigError: one line, if the network cannot be built with the defaults, and its cause is what `build` raised;
@@ -101,14 +102,31 @@ def to_kerastuner(
     return keras_tuner.HyperParameters.from_config(space.get_config(values))
 
 
-def _space_of(
-    entries: list[Any], values: Mapping[str, HyperparameterValue] | None = None
-) -> keras_tuner.HyperParameters:
+def _space_of(entries: list[Any], values: Mapping[str, HyperparameterValue] | None = None) -> _Space:
     """A space of these hyperparameters with these `values`, and defaults elsewhere (active ones only)."""
-    space = keras_tuner.HyperParameters()
+    space = _Space()
     space.values = dict(values or {})
     space.merge(entries, overwrite=not values)
     return space
+
+
+class _Space(keras_tuner.HyperParameters):  # type: ignore[misc]
+    """KerasTuner's, which also keeps what is declared again, in the same scope, with other values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.declared_again: list[tuple[Hyperparameter, Hyperparameter]] = []
+        """As first declared, and as then, which KerasTuner passes over in silence."""
+
+    def _retrieve(self, hp: Any) -> Any:
+        """Called by KerasTuner with each declaration."""
+        for known in self.space:
+            if known.name == hp.name and known.conditions == hp.conditions:
+                both = (Hyperparameter.from_config(type(each).__name__, each.get_config()) for each in (known, hp))
+                first, then = (replace(each, default=0) for each in both)
+                if first != then:
+                    self.declared_again.append((first, then))
+        return super()._retrieve(hp)
 
 
 @dataclass
@@ -125,6 +143,8 @@ class _Exploration:
     known_scopes: list[_Scope] = field(default_factory=list)
     """Entered or tried."""
     fit_notes: set[str] = field(default_factory=set)
+    noted_again: set[str] = field(default_factory=set)
+    """Names of hyperparameters of which a note says that they are declared again with other values."""
     values_seen: set[tuple[str, HyperparameterValue]] = field(default_factory=set)
     n_choice_builds: int = 0
     settled: set[str] = field(default_factory=set)
@@ -161,15 +181,25 @@ class _Exploration:
                     f"{_describe(error)}; such trials are tried anyway"
                 )
 
-    def _build(self, attempt: keras_tuner.HyperParameters) -> None:
+    def _build(self, attempt: _Space) -> None:
         try:
             model = self.hypermodel.build(attempt)
             self._rehearse_fit(attempt, model)
         finally:
+            self._note_declared_again(attempt)
             self.space.merge(attempt, overwrite=False)
             self.scopes += attempt.inactive_scopes
             self.known_scopes += [scope for scope in attempt.active_scopes if scope not in self.known_scopes]
             self.values_seen |= set(attempt.values.items())
+
+    def _note_declared_again(self, attempt: _Space) -> None:
+        for first, then in attempt.declared_again:
+            if first.name not in self.noted_again:
+                self.noted_again.add(first.name)
+                self.note(
+                    f"note: hypermodel {self.name} declares {first.name!r} again with other values: {_domain(first)}, "
+                    f"then {_domain(then)}; the first ones are searched: declare it once, or take another name"
+                )
 
     def _rehearse_fit(self, attempt: keras_tuner.HyperParameters, model: Any) -> None:
         if self.probe_fit is None:
@@ -233,6 +263,11 @@ def _refuse_unusable_ranges(space: keras_tuner.HyperParameters, name: str) -> No
                 f"hypermodel: {name}: the hyperparameter {entry.name!r} is from {entry.min_value} to {entry.max_value}"
                 f"{steps}; expected finite numbers and a step above 0"
             )
+
+
+def _domain(hyperparameter: Hyperparameter) -> str:
+    scale = "" if hyperparameter.scale in ("", "linear") else f" ({hyperparameter.scale})"
+    return f"{hyperparameter.kind} of {hyperparameter.describe_values(plain_text)}{scale}"
 
 
 def _activating(scope: _Scope) -> dict[str, HyperparameterValue]:

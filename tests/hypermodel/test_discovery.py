@@ -211,6 +211,50 @@ def test_a_fit_that_can_be_rehearsed_in_another_branch_is_rehearsed_there():
     assert _names(_plain_if, probe_fit=probe) == ["dropout", "rate", "late"]
 
 
+def _again_in_build(hp):
+    hp.Int("units", 8, 64)
+    hp.Int("units", 16, 128, step=16)
+
+
+def _range_of_another(hp):
+    deep = hp.Boolean("deep")
+    hp.Float("rate", 0.0, 0.2 if deep else 0.5)
+
+
+def _again_as_another_kind(hp):
+    hp.Float("rate", 1e-4, 1e-2, sampling="log")
+    hp.Choice("rate", [1e-4, 1e-2])
+
+
+@pytest.mark.parametrize(
+    ("declare", "said"),
+    [
+        (_again_in_build, "declares 'units' again with other values: Int of 8 to 64, then Int of 16 to 128, step 16; "),
+        (_range_of_another, "declares 'rate' again with other values: Float of 0 to 0.5, then Float of 0 to 0.2; "),
+        (_again_as_another_kind, "Float of 0.0001 to 0.01 (log), then Choice of 0.0001, 0.01; "),
+    ],
+)
+def test_what_is_declared_again_with_other_values_is_noted_once(declare, said):
+    notes = []
+    _names(declare, name="m:b", note=notes.append)
+    (note,) = notes
+    assert note.startswith("note: hypermodel m:b declares '")
+    assert said in note
+
+
+def test_what_is_declared_again_in_another_scope_or_with_the_same_values_is_fine():
+    def build(hp):
+        hp.Choice("kind", ["a", "b"])
+        for kind, most in (("a", 32), ("b", 64)):
+            with hp.conditional_scope("kind", [kind]):
+                hp.Int("units", 8, most)
+        for _ in range(2):
+            hp.Float("rate", 0.0, 0.5, default=0.1)
+        hp.Float("rate", 0, 0.5)
+
+    assert _names(build, note=pytest.fail) == ["kind", "units", "units", "rate"]
+
+
 class _Own(GalaxyCNN):
     builds = 0
 
