@@ -166,15 +166,15 @@ def _journaled_runs(record: SweepRecord) -> set[str | None]:
 
 
 def _lacks(trial: TrialRecord, runs: dict[str, Run]) -> bool:
-    from galaxy_exp.tracking.names import STATUS, allowed_name
+    from galaxy_exp.tracking.names import STATUS, allowed_name, merged_names
 
     run = runs.get(trial.run_id or "")
     if run is None or not trial.projected or run.info.status != STATUS[trial.state]:
         return True
     last = trial.reports[-1].metrics if trial.reports else {}
-    return any(
-        run.data.metrics.get(allowed_name(name)) != value for name, value in last.items() if math.isfinite(value)
-    )
+    merged = merged_names(last)
+    wanted = {allowed_name(name): value for name, value in last.items() if math.isfinite(value)}
+    return any(run.data.metrics.get(name) != value for name, value in wanted.items() if name not in merged)
 
 
 def _lacks_sweep(record: SweepRecord, runs: dict[str, Run]) -> bool:

@@ -6,7 +6,7 @@ import getpass
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from itertools import chain, count
 from typing import Any
@@ -40,6 +40,7 @@ __all__ = [
     "VIEW_TAG",
     "RunStatus",
     "allowed_name",
+    "merged_names",
     "outcome_metrics",
     "outcome_params",
     "query_runs",
@@ -133,6 +134,14 @@ def allowed_name(name: str) -> str:
     """The name with `_` for every character, and every part of a path, that MLflow refuses; cut to what it takes."""
     parts = _ALLOWED.sub("_", name)[:_LONGEST].split("/")
     return "/".join("_" if part in ("", ".", "..") else part for part in parts)
+
+
+def merged_names(names: Iterable[str]) -> dict[str, list[str]]:
+    """By allowed name, those of these names that MLflow cannot tell apart."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(allowed_name(name), []).append(name)
+    return {allowed: same for allowed, same in found.items() if len(same) > 1}
 
 
 def trial_params(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,6 +145,11 @@ class TrialRuns:
 
     def _close(self, trial: TrialRecord, result: TrialResult) -> None:
         run_id, ended_at = _run_of(trial), to_milliseconds(trial.ended_at or 0.0)
+        for allowed, same in names.merged_names(result.metrics).items():
+            self._parent.warn(
+                f"MLflow shows the metrics {' and '.join(map(repr, same))} as one, {allowed!r}; use letters, digits and "
+                "_ - . / in their names"
+            )
         params = names.trial_params(trial.values, {"seed": trial.seed} | outcome_params(trial))
         outcome = [Metric(name, value, ended_at, 0) for name, value in outcome_metrics(trial).items()]
         tags = {names.STATE: str(result.state), names.REASON: result.reason, names.EPOCHS: str(result.epochs)}

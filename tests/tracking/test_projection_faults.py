@@ -470,6 +470,21 @@ def test_a_view_that_mlflow_refuses_is_told_and_the_rest_is_written(begin, clien
     assert (run.info.status, run.data.tags[names.NOTE][:5]) == ("FINISHED", "Sweep")
 
 
+def test_metrics_that_mlflow_cannot_tell_apart_are_told_once(begin, client):
+    journal, make, warnings = begin
+    projection = make(FragileClient(client))
+    for number in (0, 1):
+        ended = replace(result(number, 1), metrics={"val_macro_f1": 0.5, "val_f1[a]": 0.1, "val_f1(a)": 0.9})
+        for event in (
+            TrialProposed(number=number, values={"units": 3}, seed=7),
+            TrialStarted(number=number, attempt=1),
+            TrialEnded(result=ended),
+        ):
+            projection.on_event(journal.append(event), journal.record)
+    (warning,) = warnings
+    assert warning.startswith("MLflow shows the metrics 'val_f1[a]' and 'val_f1(a)' as one, 'val_f1_a_'; ")
+
+
 def test_runs_deleted_in_the_ui_are_made_anew_when_needed(begin, client, request):
     journal, make, _ = begin
     projection = make(FragileClient(client))
