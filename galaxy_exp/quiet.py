@@ -19,6 +19,7 @@ __all__ = [
     "BACKEND_ENVIRONMENT",
     "ScopedEnvironment",
     "discard",
+    "discard_unwritten",
     "import_keras_quietly",
     "import_tensorflow_quietly",
     "say_nothing",
@@ -120,7 +121,18 @@ def _stderr_kept_back() -> Iterator[None]:
 
 def discard(stream: TextIO) -> None:
     """Discards a stream's buffer and all later output, when its reader is gone."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def discard_unwritten(stream: TextIO) -> None:
+    """Discards what a stream could not write, as with a full disk; later output is tried again."""
+    place = os.dup(stream.fileno())
+    discard(stream)
+    stream.flush()
+    os.dup2(place, stream.fileno())
+    os.close(place)
 
 
 def say_nothing(_: str) -> None:

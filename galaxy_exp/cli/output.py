@@ -15,7 +15,7 @@ import click
 
 from galaxy_exp.errors import BadInputError, is_disk_full
 from galaxy_exp.layout import column_names, lay_out_record, lay_out_table, terminal_width, wrap
-from galaxy_exp.quiet import discard
+from galaxy_exp.quiet import discard, discard_unwritten
 
 __all__ = ["print_line", "print_record", "print_rows", "progress_bar", "say", "writing"]
 
@@ -24,8 +24,8 @@ def say(message: str = "") -> None:
     """Prints one line on stderr; continues if that is not possible: its reader or terminal is gone, its disk full."""
     try:
         click.echo(message, err=True)
-    except OSError:
-        discard(sys.stderr)
+    except OSError as error:
+        (discard_unwritten if is_disk_full(error) else discard)(sys.stderr)
 
 
 @contextmanager
