@@ -109,23 +109,22 @@ def promote(
         champion = find_champion(client, name)
         if champion is not None and champion.version == version:
             tags = client.get_model_version(name, str(version)).tags
-            if (unfinished := _unfinished_reason(tags, _PROMOTED_BY_HAND)) is None:
+            recorded = _unfinished_reason(tags, _PROMOTED_BY_HAND)
+            if recorded is None:
                 return None
-            previous = _make_champion(client, name, version, unfinished)
-            _close_decision(client, name, version, BY_HAND, unfinished)
-            return previous
-        opening = _count_opening_by_hand(client, name, version, champion)
-        decision = decide_promotion(load_candidate(client, name, version), champion, opening=opening)
-        if not decision.promote and not force:
-            command = f"galaxy-exp models promote {name} {version} --force{uri_option(tracking_uri)}"
-            raise ModelError(
-                f"{name} version {version} is not promoted: {decision.grounds}; to promote it anyway: {command}"
-            )
-        replaced = "" if champion is None else f" in place of version {champion.version}"
-        added = f"; the reason given: {reason}" if reason else ""
-        against = "" if decision.promote else ", against the evidence"
-        recorded = f"{_PROMOTED_BY_HAND}{replaced}{against} ({decision.grounds}){added}"
-        _write_evidence(client, name, version, replace(decision, reason=recorded))
+        else:
+            opening = _count_opening_by_hand(client, name, version, champion)
+            decision = decide_promotion(load_candidate(client, name, version), champion, opening=opening)
+            if not decision.promote and not force:
+                command = f"galaxy-exp models promote {name} {version} --force{uri_option(tracking_uri)}"
+                raise ModelError(
+                    f"{name} version {version} is not promoted: {decision.grounds}; to promote it anyway: {command}"
+                )
+            replaced = "" if champion is None else f" in place of version {champion.version}"
+            added = f"; the reason given: {reason}" if reason else ""
+            against = "" if decision.promote else ", against the evidence"
+            recorded = f"{_PROMOTED_BY_HAND}{replaced}{against} ({decision.grounds}){added}"
+            _write_evidence(client, name, version, replace(decision, reason=recorded))
         previous = _make_champion(client, name, version, recorded)
         _close_decision(client, name, version, BY_HAND, recorded)
     return previous
