@@ -147,8 +147,8 @@ class TrialRuns:
         run_id, ended_at = _run_of(trial), to_milliseconds(trial.ended_at or 0.0)
         for allowed, same in names.merged_names(result.metrics).items():
             self._parent.warn(
-                f"MLflow shows the metrics {' and '.join(map(repr, same))} as one, {allowed!r}; use letters, digits and "
-                "_ - . / in their names"
+                f"MLflow shows the metrics {' and '.join(map(repr, same))} as one, {allowed!r}: only letters, digits "
+                "and _ - . / of their names count"
             )
         params = names.trial_params(trial.values, {"seed": trial.seed} | outcome_params(trial))
         outcome = [Metric(name, value, ended_at, 0) for name, value in outcome_metrics(trial).items()]
