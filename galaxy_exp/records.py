@@ -379,6 +379,8 @@ class Timing:
     """The warm-up of a new head, which a trial that continues does not repeat."""
     seconds_per_image: float
     """Prediction."""
+    shared_seconds: float = 0.0
+    """Computing the features of a frozen encoder, once for all trials of a sweep."""
 
 
 @dataclass(frozen=True, slots=True)

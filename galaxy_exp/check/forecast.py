@@ -166,6 +166,7 @@ def _hours(simulated: Sequence[_Simulated], trials: int, epochs: int, timings: S
     start = statistics.fmean(timing.start_seconds for timing in rest)
     once = statistics.fmean(timing.once_seconds for timing in rest)
     fixed = first.start_seconds + first.once_seconds + epochs * first.epoch_seconds + (trials - 1) * once
+    fixed += sum(timing.shared_seconds for timing in timings)
     found = [fixed + (each.attempts - 1) * start + max(0.0, each.epochs - epochs) * epoch for each in simulated]
     return min(found) / 3600, max(found) / 3600
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from galaxy_exp.hypermodel.batches import images_per_batch
 from galaxy_exp.hypermodel.flops import LayerCall, count_flops, layer_calls, uncounted_layers
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import Probe, Timing, TrialSpec
+from galaxy_exp.training.cached_features import use_cached_features
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
 from galaxy_exp.training.machine import fresh_session, memory_limit, resolve_precision
 from galaxy_exp.training.predictions import predict_outputs
@@ -68,16 +70,28 @@ def _probe(spec: TrialSpec, known: Probe, with_timing: bool) -> Probe:
     rehearse_keeping(network, data.train_images)
     if not with_timing:
         return known
-    return replace(known, timing=_time_training(network, data, epochs=spec.epochs, seed=spec.seed, began=began))
+    cached = use_cached_features(spec, network, data, rehearse=True)
+    if cached is None:
+        return replace(known, timing=_time_training(network, data, _StepClock(), spec, began))
+    head = _time_training(cached.network, cached.data, _StepClock(whole_epochs=True), spec, began)
+    shared = 0.0 if cached.folder in _counted or cached.folder.exists() else cached.n_images * cached.seconds_per_image
+    _counted.add(cached.folder)
+    per_image = head.seconds_per_image + cached.seconds_per_image
+    return replace(known, timing=replace(head, shared_seconds=shared, seconds_per_image=per_image))
 
 
-def _time_training(network: TrialNetwork, data: SplitArrays, *, epochs: int, seed: int, began: float) -> Timing:
+_counted: set[Path] = set()
+"""Folders of features whose computing is in the timing of an earlier network of this process."""
+
+
+def _time_training(
+    network: TrialNetwork, data: SplitArrays, clock: _StepClock, spec: TrialSpec, began: float
+) -> Timing:
     """Trains some steps as a trial would, and predicts some validation images; its building `began` at that time."""
-    clock = _StepClock()
     clock.set_model(network.model)
     called = clock.began = time.perf_counter()
     with suppress(TrainingEnded):
-        fit_model(network, data, epochs=epochs, callbacks=[clock], seed=seed)
+        fit_model(network, data, epochs=spec.epochs, callbacks=[clock], seed=spec.seed)
     is_known = isinstance(network.hypermodel, GalaxyCNN) and network.hypermodel.is_unchanged
     once = clock.began - called if is_known else 0.0  # another fit may do it again when a trial continues
     first_prediction, per_image = _time_prediction(network, data)
@@ -99,10 +113,15 @@ def _time_training(network: TrialNetwork, data: SplitArrays, *, epochs: int, see
 
 
 class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
-    """Times the steps after the first few, or whole epochs if a training loop reports no steps."""
+    """Times the steps after the first few, or whole epochs if a training loop reports no steps.
 
-    def __init__(self) -> None:
+    Args:
+        whole_epochs: times epochs in any case: those of a head on features are a call each.
+    """
+
+    def __init__(self, *, whole_epochs: bool = False) -> None:
         super().__init__()
+        self._whole_epochs = whole_epochs
         self.n_steps = self.n_epochs = 0
         self.began = self.warm_at = self.ended_at = 0.0
 
@@ -117,6 +136,8 @@ class _StepClock(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Notes the time after the step is done: reading one of its numbers waits for it."""
+        if self._whole_epochs:
+            return
         self.n_steps += 1
         read_numbers(logs)
         self.ended_at = time.perf_counter()

@@ -119,6 +119,7 @@ def _trial_details(trial: PreviewedTrial) -> dict[str, Any]:
         "epoch_seconds": round(timing.epoch_seconds, 3) if timing else None,
         "start_seconds": round(timing.start_seconds, 3) if timing else None,
         "once_seconds": round(timing.once_seconds, 3) if timing else None,
+        "shared_seconds": round(timing.shared_seconds, 3) if timing else None,
         "seconds_per_image": timing.seconds_per_image if timing else None,
         "broken_constraints": list(trial.broken),
     }

@@ -61,13 +61,26 @@ class CachedFeatures:
     """Features in the place of images; the validation images in their own orientation alone."""
     seconds_per_image: float
     """That the encoder took for an image."""
+    folder: Path
+    """Where the features are, or would be."""
+
+    @property
+    def n_images(self) -> int:
+        """How many images the encoder sees for them, those of all orientations counted."""
+        n_orientations = int(self.data.train_images.shape[1])
+        return len(self.data.train_images) * n_orientations + len(self.data.validation_images)
 
 
-def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArrays) -> CachedFeatures | None:
+def use_cached_features(
+    spec: TrialSpec, network: TrialNetwork, data: SplitArrays, *, rehearse: bool = False
+) -> CachedFeatures | None:
     """The head and the features, computed now if no trial did before; None where the whole network has to be trained.
 
     It has to be unless its encoder is frozen and its augmentation consists of flips and quarter turns alone, and where
     the features cannot be written, which is reported in the worker's log.
+
+    Args:
+        rehearse: gives zeros in place of the features, of which nothing is computed or written.
     """
     hypermodel = network.hypermodel
     if not isinstance(hypermodel, GalaxyCNN) or not hypermodel.is_unchanged:
@@ -89,7 +102,8 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
     shape = "x".join(map(str, (len(table), *body.output_shape[1:])))
     folder = spec.data.train_images.parent / "features" / f"{digest}-{spec.precision}-{shape}"
     try:
-        train, validation, seconds = _load_or_compute(folder, body, dtype, data, table)
+        get = _make_zeros if rehearse else _load_or_compute
+        train, validation, seconds = get(folder, body, dtype, data, table)
     except OSError as error:
         _LOG.warning("features are not cached: %s", reason_of(error))
         return None
@@ -104,6 +118,7 @@ def use_cached_features(spec: TrialSpec, network: TrialNetwork, data: SplitArray
         replace(network, model=model),
         replace(data, train_images=train, validation_images=validation),
         seconds,
+        folder,
     )
 
 
@@ -139,13 +154,27 @@ def _load_or_compute(
     with open_locked(folder.with_suffix(".lock"), wait=True):
         if not _is_complete(folder, body, data, table):
             shutil.rmtree(folder, ignore_errors=True)
-            n_images = len(table) * len(data.train_images) + len(data.validation_images)
-            expected = n_images * _measure(folder, body, data)
-            if expected > MAX_SECONDS:
-                raise TimeoutError(f"computing them would take {expected:.0f} s; the limit is {MAX_SECONDS:.0f} s")
+            _refuse_slow(folder, body, data, table)
             write_atomically(folder, lambda temporary: _write(temporary, body, dtype, data, table), sole_writer=True)
     train, validation = (np.load(folder / f"{part}.npy", mmap_mode="r").view(dtype) for part in ("train", "validation"))
     return train, validation, _measure(folder, body, data)
+
+
+def _make_zeros(
+    folder: Path, body: keras.Sequential, dtype: np.dtype[Any], data: SplitArrays, table: NDArray[np.int32]
+) -> tuple[NDArray[Any], NDArray[Any], float]:
+    """As `_load_or_compute`; zeros that are only read take no memory."""
+    _refuse_slow(folder, body, data, table)
+    sizes = (len(data.train_images), len(table)), (len(data.validation_images), 1)
+    train, validation = (np.zeros((*size, *body.output_shape[1:]), dtype) for size in sizes)
+    return train, validation, _measure(folder, body, data)
+
+
+def _refuse_slow(folder: Path, body: keras.Sequential, data: SplitArrays, table: NDArray[np.int32]) -> None:
+    n_images = len(table) * len(data.train_images) + len(data.validation_images)
+    expected = n_images * _measure(folder, body, data)
+    if expected > MAX_SECONDS:
+        raise TimeoutError(f"computing them would take {expected:.0f} s; the limit is {MAX_SECONDS:.0f} s")
 
 
 def _measure(folder: Path, body: keras.Sequential, data: SplitArrays) -> float:

@@ -103,3 +103,9 @@ def test_the_sweep_s_own_limits_are_held_against_it(limits, line):
 def test_several_workers_are_told(execution, line):
     several = config(max_trials=10).model_copy(update={"execution": ExecutionConfig(**execution)})
     assert (line in forecast_sweep(several, 1, None, [TIMING]).notes) == (line is not None)
+
+
+def test_what_trials_share_is_counted_once():
+    sharing = [TIMING, Timing(36.0, 0.0, 0.0, 0.0, shared_seconds=3600.0), TIMING]
+    alone, shared = (forecast_sweep(config(max_trials=20), 1, None, each).hours for each in ([TIMING] * 3, sharing))
+    assert shared == (pytest.approx(alone[0] + 1), pytest.approx(alone[1] + 1))

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from galaxy_exp.check.probing import probe_network
 from galaxy_exp.encoder_file import describe_encoder, find_encoder
 from galaxy_exp.hypermodel import discover_space
 from galaxy_exp.hypermodel.encoders import write_encoder
@@ -193,3 +194,11 @@ def test_what_a_killed_worker_left_is_removed(frozen_spec):
     train(spec)
     assert (folder / "train.npy").is_file()
     assert not leftover.exists()
+
+
+def test_a_check_times_the_head_and_counts_the_features_once(frozen_spec):
+    spec = frozen_spec("flips")
+    first, again = (probe_network(spec, with_timing=True).timing for _ in range(2))
+    assert first.shared_seconds > 0 == again.shared_seconds
+    assert again.epoch_seconds > 0 < again.seconds_per_image
+    assert not (spec.data.train_images.parent / "features").exists()
