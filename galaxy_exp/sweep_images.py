@@ -22,6 +22,8 @@ __all__ = ["SweepImages", "find_prepared", "load_prepared", "restore_data"]
 def load_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData:
     """The prepared images where the sweep stored them, or in this project if it was moved or copied.
 
+    What the sweep recorded about its data counts, as the folder may have been prepared by another one from a copy.
+
     Raises:
         DataError: they are gone or damaged.
     """
@@ -30,8 +32,8 @@ def load_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData:
     stored = Path(record.started.data_folder)
     here = folder.project.data_cache / stored.name
     with suppress(DataError):
-        return PreparedData.load(stored)
-    return PreparedData.load(here)
+        return _as_recorded(PreparedData.load(stored), record)
+    return _as_recorded(PreparedData.load(here), record)
 
 
 def find_prepared(record: SweepRecord, folder: SweepFolder) -> PreparedData | None:
@@ -48,12 +50,17 @@ def restore_data(record: SweepRecord, folder: SweepFolder, say: Say) -> Prepared
         DataError: the source is gone, or its images have changed.
     """
     try:
-        data = load_prepared(record, folder)
+        return load_prepared(record, folder)
     except DataError as problem:
         say(f"preparing the images again: {problem}")
-        data = _prepare_again(record, folder.project.data_cache)
-    # the folder may have been prepared by another sweep, from a copy of the images
-    return replace(data, source=record.started.data_source, simulated=record.started.simulated)
+        return _as_recorded(_prepare_again(record, folder.project.data_cache), record)
+
+
+def _as_recorded(data: PreparedData, record: SweepRecord) -> PreparedData:
+    started = record.started
+    facts = {name: getattr(started, name) for name in ("own_split", "n_identical", "n_near", "skipped")}
+    known = {name: fact for name, fact in facts.items() if fact is not None}
+    return replace(data, source=started.data_source, simulated=started.simulated, **known)
 
 
 def _prepare_again(record: SweepRecord, cache: Path) -> PreparedData:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from galaxy_exp.check.forecast import Forecast, forecast_sweep
@@ -22,6 +21,7 @@ from galaxy_exp.records import HyperparameterValue, Probe
 from galaxy_exp.search.proposer import NoProposal
 from galaxy_exp.seeding import derive_seed
 from galaxy_exp.space.search_space import Condition, Hyperparameter, SearchSpace, fingerprint, plain_text
+from galaxy_exp.sweep_images import load_prepared
 from galaxy_exp.wording import Say, short_value
 
 __all__ = ["Origin", "PreviewedTrial", "SpaceRow", "SweepCheck", "check_sweep", "count_configurations", "reachable"]
@@ -103,8 +103,7 @@ def _check(config: SweepConfig, prober: Prober, with_timing: bool, say: Say) -> 
     project = ProjectFolder.default()
     started = prepare_sweep(config, project, f"{config.name}-check", say)
     record = SweepRecord(started)
-    data = PreparedData.load(Path(started.data_folder))
-    data = replace(data, source=started.data_source, simulated=started.simulated)  # another source has the same images
+    data = load_prepared(record, project.sweep(started.sweep_id))
     trials: list[PreviewedTrial] = []
     for trial in _first_trials(record):
         say(f"trial {trial.number}: {'building and timing' if with_timing else 'building'} its network")

@@ -17,7 +17,7 @@ import math
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,8 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
     """Splits `dataset` and writes the parts, unless the same split of the same data exists already.
 
     If two processes write the same split at once, both use the folder of the first. A damaged folder is written again.
+    What does not follow from images and split, such as the source and the skipped files, is that of `dataset`, also if
+    another data set of the same images was there first.
 
     Raises:
         DataError: a class is too small to split, or the disk is full or not writable.
@@ -145,6 +147,19 @@ def prepare_split(dataset: ImageDataset, split_config: SplitConfig, cache_folder
     split = split_dataset(dataset, split_config, groups)
     folder = cache_folder.absolute() / f"{dataset.digest[:16]}-{split.digest[:16]}"
     _remove_leftovers(folder.parent)
+    prepared = _load_or_write(dataset, split, folder)
+    return replace(
+        prepared,
+        source=dataset.source,
+        simulated=dataset.simulated,
+        own_split=split.user_defined,
+        n_identical=split.n_identical,
+        n_near=split.n_near,
+        skipped=dataset.skipped,
+    )
+
+
+def _load_or_write(dataset: ImageDataset, split: Split, folder: Path) -> PreparedData:
     if folder.exists():
         try:
             return PreparedData.load(folder)

@@ -69,6 +69,14 @@ class SweepStarted(_Event):
     split_digest: str
     data_source: str = ""
     simulated: bool = False
+    own_split: bool | None = None
+    """Whether the split is user-defined; None, as in the three below, in journals of earlier releases."""
+    n_identical: int | None = None
+    """Images that are identical to an earlier one."""
+    n_near: int | None = None
+    """Different images that are near duplicates of an earlier one."""
+    skipped: tuple[str, ...] | None = None
+    """Unreadable files that were skipped, one line each."""
     tracking_uri: str
     software: dict[str, str]
     """Versions of Python and of the packages that matter, and the git commit, if any."""

@@ -5,15 +5,20 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from written_records import started
 
 from galaxy_exp.config.data_section import SplitConfig
 from galaxy_exp.data import ImageDataset, PreparedData, build_dataset, image_arrays, prepare_split, split_dataset
 from galaxy_exp.errors import DataError
+from galaxy_exp.folders import SweepFolder
+from galaxy_exp.journal.events import parse_event
+from galaxy_exp.journal.replay import replay
+from galaxy_exp.sweep_images import load_prepared
 
 MakeDataset = Callable[..., ImageDataset]
 
@@ -65,6 +70,25 @@ def test_is_written_once(make_dataset: MakeDataset, tmp_path: Path) -> None:
     assert prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path) == first
     assert first.files.train_images.stat().st_mtime_ns == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted([first.folder.name, "groups"])
+
+
+def test_each_sweep_states_its_own_facts_of_the_same_images(make_dataset: MakeDataset, tmp_path: Path) -> None:
+    first = prepare_split(make_dataset(9, 9), SplitConfig(), tmp_path)
+    parts = np.zeros(18, np.int8)
+    for code, part in enumerate(("train", "validation", "test")):
+        parts[split_dataset(make_dataset(9, 9), SplitConfig())[part]] = code  # type: ignore[index]
+    copy = replace(make_dataset(9, 9), source="copy", simulated=True, own_split=parts, skipped=("bad.png: no image",))
+    second = prepare_split(copy, SplitConfig(), tmp_path)
+    facts = [(each.source, each.simulated, each.own_split, each.skipped) for each in (first, second)]
+    assert facts == [("test", False, False, ()), ("copy", True, True, ("bad.png: no image",))]
+    assert second.folder == first.folder, "the images are on the disk once"
+
+    event = started(data_folder=str(second.folder), data_source="copy", own_split=True, n_near=2, skipped=["bad.png"])
+    record = replay([parse_event(event.model_dump_json())], "test")
+    loaded = load_prepared(record, SweepFolder(tmp_path / "sweep"))
+    assert (loaded.source, loaded.own_split, loaded.n_near, loaded.skipped) == ("copy", True, 2, ("bad.png",))
+    earlier = load_prepared(replay([started(data_folder=str(first.folder))], "test"), SweepFolder(tmp_path / "sweep"))
+    assert (earlier.own_split, earlier.n_identical, earlier.skipped) == (False, 0, ()), "of a release without them"
 
 
 def test_leftovers_of_a_killed_writer_are_removed(make_dataset: MakeDataset, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "display": BASE | {"journal", "evaluation", "tracking", "trial_rows", "sweep_rows"},
     "sweep_images": BASE | {"journal", "data"},
     "doctor": BASE | {"journal", "data", "evaluation", "tracking", "registry", "sweep_images"},
-    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation"},
+    "check": BASE | {"data", "hypermodel", "search", "journal", "training", "execution", "preparation", "sweep_images"},
 }
 """By part of the package. `sweep` and `cli` may import all of these."""
 TOP = {
