@@ -117,6 +117,38 @@ class TestOtherFiles:
         expected = f"'images' is a virtual data set, and its file two.h5 is not there; expected it in {tmp_path}"
         assert refusal(path) == expected
 
+    def test_a_virtual_data_set_of_too_few_images(self, tmp_path: Path) -> None:
+        for name, part in (("one.h5", IMAGES[:6]), ("two.h5", IMAGES[6:10])):
+            write(tmp_path, images=part).rename(tmp_path / name)
+        path = write(tmp_path, virtual, images=None)
+        of_two = f"'images' is a virtual data set of 'images' in {tmp_path / 'two.h5'}, which"
+        assert refusal(path) == f"{of_two} has shape (4, 9, 9, 3); expected {6 * 9 * 9 * 3:,} values"
+
+        def a_part(file: h5py.File) -> None:
+            layout = h5py.VirtualLayout(IMAGES.shape, "u1")
+            layout[:] = h5py.VirtualSource("two.h5", "images", (20, 9, 9, 3))[3:15]
+            file.create_virtual_dataset("images", layout)
+
+        a_part_of_two = write(tmp_path, a_part, images=None)
+        assert refusal(a_part_of_two) == f"{of_two} has shape (4, 9, 9, 3); expected at least (15, 9, 9, 3)"
+        with h5py.File(tmp_path / "two.h5", "w") as file:
+            file["pictures"] = IMAGES[6:]
+        assert refusal(path) == f"{of_two} is not there; expected a data set of that name in that file"
+        (tmp_path / "two.h5").write_bytes(b"no HDF5")
+        assert refusal(path).startswith(f"{of_two} cannot be read (")
+
+    @pytest.mark.parametrize("file_name", [".", "other.h5"])
+    def test_a_virtual_data_set_of_as_many_images_as_there_are(self, tmp_path: Path, file_name: str) -> None:
+        write(tmp_path, images=None, stored=IMAGES).rename(tmp_path / "other.h5")
+
+        def growing(file: h5py.File) -> None:
+            layout = h5py.VirtualLayout(IMAGES.shape, "u1", maxshape=(None, *IMAGES.shape[1:]))
+            source = h5py.VirtualSource(file_name, "stored", IMAGES.shape, maxshape=layout.maxshape)
+            layout[: h5py.h5s.UNLIMITED] = source[: h5py.h5s.UNLIMITED]
+            file.create_virtual_dataset("images", layout)
+
+        np.testing.assert_array_equal(load(write(tmp_path, growing, images=None, stored=IMAGES)).images, IMAGES)
+
     def test_a_raw_file(self, tmp_path: Path) -> None:
         file = tmp_path / "raw"
         file.write_bytes(bytes(10) + IMAGES.tobytes())

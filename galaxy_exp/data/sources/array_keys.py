@@ -1,16 +1,18 @@
 """Opens HDF5 and .npz files, and finds what is stored under a key, which is checked before anything is read.
 
-HDF5 gives black images in place of an error if the file of a virtual data set is missing, or if an external raw file is
-too short. An error of another kind says little of its cause.
+HDF5 gives black images in place of an error if the file of a virtual data set is missing or holds too few, or if an
+external raw file is too short. An error of another kind says little of its cause.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -136,17 +138,43 @@ def _can_be_read(found: h5py.Dataset) -> bool:
 
 
 def _check_virtual_sources(found: h5py.Dataset, where: str) -> None:
-    """Refuses a virtual data set of missing files, in the folders in which HDF5 looks for them."""
+    """Refuses a virtual data set of missing files, where HDF5 looks for them, or of too few values."""
     if not found.is_virtual or "HDF5_VDS_PREFIX" in os.environ:
         return
     file = Path(found.file.filename)
-    folders = (Path(), file.parent, file.resolve().parent)
-    for name in {source.file_name for source in found.virtual_sources()}:
+    folders = (file.parent, Path(), file.resolve().parent)
+    for mapping in found.virtual_sources():
+        name = mapping.file_name
+        if "%" in name + mapping.dset_name:  # %b: number
+            continue
         wanted = [Path(name), *([Path(Path(name).name)] if Path(name).is_absolute() else [])]
-        if "%" not in name and not any((folder / each).exists() for folder in folders for each in wanted):  # %b: number
+        places = [file] if name == "." else [folder / each for each in wanted for folder in folders]
+        source = next((place for place in places if place.exists()), None)
+        if source is None:
             raise DataError(
                 f"{where} is a virtual data set, and its file {name} is not there; expected it in {file.parent}"
             )
+        _check_virtual_source(source, mapping, where)
+
+
+def _check_virtual_source(file: Path, mapping: h5py.VDSmap, where: str) -> None:
+    key, selected = mapping.dset_name, mapping.src_space
+    what = f"{where} is a virtual data set of {key!r} in {file}, which"
+    try:
+        with h5py.File(file, "r") as arrays:
+            shape = _find_dataset(arrays, key, file).shape if key in arrays else None
+    except OSError as error:
+        raise DataError(f"{what} cannot be read ({short_reason(error)}); expected an HDF5 file") from None
+    if shape is None:
+        raise DataError(f"{what} is not there; expected a data set of that name in that file")
+    if selected.get_select_type() == h5py.h5s.SEL_ALL:  # of which HDF5 keeps no shape
+        needed = mapping.vspace.get_select_npoints()
+        if math.prod(shape) < needed:
+            raise DataError(f"{what} has shape {shape}; expected {needed:,} values")
+    elif not (selected.is_regular_hyperslab() and h5py.h5s.UNLIMITED in chain(*selected.get_regular_hyperslab())):
+        ends = tuple(last + 1 for last in selected.get_select_bounds()[1])
+        if len(ends) != len(shape) or any(has < end for has, end in zip(shape, ends, strict=True)):
+            raise DataError(f"{what} has shape {shape}; expected at least {ends}")
 
 
 def _check_raw_files(found: h5py.Dataset, where: str) -> None:
