@@ -41,6 +41,7 @@ _LARGEST = 2**63 - 1
 MISSING_TEXTS = {"", "nan", "<na>", "null", "none", "na", "n/a", "#n/a", "--"}
 """Lower-case spellings of a missing label or number, unless a class has that name; -- is a masked cell of Astropy's."""
 _TRUTH = ("false", "true")
+_NEARLY_ALL = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,19 @@ def _read_values(
         return _as_numbers(values, at, first_label)
     texts = [_read_text(value, index, at) for index, value in enumerate(values)]
     parsed = [parse_number(text) for text in texts]
+    if not class_names:
+        _refuse_decimal_commas(texts, at)
     named = bool(class_names) and set(texts) <= set(class_names)
     return texts if named or None in parsed else np.array(parsed)
+
+
+def _refuse_decimal_commas(texts: list[str], at: LabelsAt) -> None:
+    """Refuses labels that are numbers with a decimal comma, with few exceptions, which would be names otherwise."""
+    numeric = [index for index, text in enumerate(texts) if parse_number(text.replace(",", ".")) is not None]
+    first = next((index for index in numeric if "," in texts[index]), None)
+    if first is not None and len(numeric) >= _NEARLY_ALL * len(texts):
+        expected = "expected whole numbers or names; if these are names, list them in data.class_names"
+        raise at.refusal(first, texts[first], f", a number with a decimal comma; {expected}")
 
 
 def _text_of(value: Any) -> str:

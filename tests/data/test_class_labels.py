@@ -71,8 +71,8 @@ def _files(folder: Path) -> list[str]:
 
 def _from_csv(folder: Path, labels: Any, **config: Any) -> ImageDataset:
     cells = [cell.decode() if isinstance(cell, bytes) else cell for cell in np.asarray(labels).ravel().tolist()]
-    lines = [f"{file},{cell}" for file, cell in zip(_files(folder), cells, strict=True)]
-    (folder / "set.csv").write_text("\n".join(["file,label", *lines]))
+    lines = [f"{file};{cell}" for file, cell in zip(_files(folder), cells, strict=True)]
+    (folder / "set.csv").write_text("\n".join(["file;label", *lines]))
     return load_dataset(DataConfig(source=str(folder / "set.csv"), **config))
 
 
@@ -206,6 +206,12 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
         {},
         "is 'e\u0301'{}, and '\u00e9' is another label with its accents in another encoding; expected one spelling",
     ),
+    "decimal comma": (
+        ["0", "1", "0", "0,5", "1,0", "1", "0"],
+        {},
+        "is '0,5'{}, a number with a decimal comma; expected whole numbers or names; if these are names, list them in "
+        "data.class_names",
+    ),
     "fraction": (
         _with(0.734, NUMBERS),
         {},
@@ -229,6 +235,14 @@ def test_every_source_refuses_with_the_place(tmp_path: Path, load: Load, form: s
     assert "\n" not in message
     assert ("row 4: 'label' " if by_row else " at index 3") in message
     assert expected.format("" if by_row else " at index 3") in message
+
+
+@pytest.mark.parametrize(
+    ("labels", "config"), [(["1,2", "3,4"] * 4, {"class_names": ("1,2", "3,4")}), (["1,2", "a", "b, c"] * 3, {})]
+)
+def test_names_may_hold_commas(tmp_path: Path, labels: list[str], config: dict[str, Any]) -> None:
+    dataset = _from_python(tmp_path, labels[:7], **config)
+    assert [dataset.class_names[label] for label in dataset.labels] == labels[:7]
 
 
 GIVEN_ONLY: dict[str, tuple[Any, str]] = {
