@@ -12,7 +12,7 @@ import click
 
 from galaxy_exp.cli.options import image_folder_flags, image_folder_options, model_options, set_option, uri_option
 from galaxy_exp.cli.output import progress_bar, say, writing
-from galaxy_exp.errors import BadInputError, UnusableImagesError
+from galaxy_exp.errors import BadInputError, UnusableImagesError, escape_unprintable
 from galaxy_exp.registry.prediction import FORMATS, Row, choose_format, write_lines_to_terminal, write_rows_to_stdout
 
 if TYPE_CHECKING:
@@ -184,8 +184,8 @@ _WIDEST_NAME = 60
 
 
 def _longest_name(files: Sequence[InputFile]) -> int:
-    lengths = (len(str(file.path)) + (len(f"[{file.n_images - 1}]") if file.n_images > 1 else 0) for file in files)
-    return min(_WIDEST_NAME, max(lengths, default=0))
+    names = (f"{file.path}[{file.n_images - 1}]" if file.n_images > 1 else str(file.path) for file in files)
+    return min(_WIDEST_NAME, max((len(escape_unprintable(name)) for name in names), default=0))
 
 
 def _identify(classifier: GalaxyClassifier, files: Sequence[InputFile], stretch: FitsConfig | None) -> RunIdentity:

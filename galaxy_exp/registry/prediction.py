@@ -19,7 +19,6 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from galaxy_exp.errors import BadInputError, escape_unprintable
 from galaxy_exp.folders import write_atomically
-from galaxy_exp.wording import flatten_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -225,13 +224,11 @@ def write_lines_to_terminal(rows: Iterable[Row], name_width: int, class_width: i
     The widths are the characters of the longest name and of the longest class, so that the columns are aligned.
     """
     for row in rows:
-        name = flatten_text(_as_utf8(row)["name"])
-        error = row["error"]
+        name, error = escape_unprintable(row["name"]), row["error"]
         if error is None:
             print(f"{name:<{name_width}}  {row['class_name']:<{class_width}}  {row['probability']:.2f}", flush=True)
         else:
-            prefix = escape_unprintable(f"{row['name']}: ")
-            print(f"{name:<{name_width}}  {escape_unprintable(error).removeprefix(prefix)}", flush=True)
+            print(f"{name:<{name_width}}  {escape_unprintable(error).removeprefix(f'{name}: ')}", flush=True)
 
 
 def _write_csv(rows: Iterable[Row], columns: Sequence[str], stream: TextIO) -> None:

@@ -98,8 +98,8 @@ def test_a_line_break_in_the_name_of_a_file_breaks_no_line(capsys: pytest.Captur
     rows = [{**ROWS[0], "name": "a\nb.png"}]
     rows += [{**ROWS[1], "name": "a\nb.png", "error": error} for error in ("a\\nb.png: gone", "image is small")]
     count = PredictionCount()
-    write_lines_to_terminal(count_rows(rows, count), 7, 3)
-    assert capsys.readouterr().out == "a b.png  red  0.75\na b.png  gone\na b.png  image is small\n"
+    write_lines_to_terminal(count_rows(rows, count), 8, 3)
+    assert capsys.readouterr().out == "a\\nb.png  red  0.75\na\\nb.png  gone\na\\nb.png  image is small\n"
     assert count.errors == ["a\\nb.png: gone", "a\\nb.png: image is small"]
 
 
