@@ -28,7 +28,6 @@ __all__ = [
     "VoteSums",
     "bin_fractions",
     "compare_fractions",
-    "count_intervals",
     "find_agreed",
     "fraction_intervals",
     "image_brier_scores",
@@ -36,7 +35,6 @@ __all__ = [
     "image_deviances",
     "image_likelihoods",
     "image_losses",
-    "measure_coverage",
     "question_shares",
     "states_concentrations",
     "sum_votes",
@@ -261,29 +259,25 @@ def find_agreed(votes: Votes, agreement: float) -> NDArray[np.bool_]:
     return np.asarray(np.nan_to_num(fractions.max(axis=1)) >= agreement - 1e-6)
 
 
-def measure_coverage(votes: Votes, outputs: NDArray[np.floating], level: float) -> float:
-    """The fraction of the counts within the predicted central interval of that level, over all questions with votes.
+def image_coverages(votes: Votes, outputs: NDArray[np.floating], level: float) -> tuple[Vector, Vector]:
+    """The weights of the counts within the predicted central interval of that level and of all counts, each (n,).
 
     A count is a whole number, so most intervals hold more than their level. A count whose probability straddles an end
     of the interval is therefore within it by the part that is inside: the randomised probability integral transform
-    of Czado, Gneiting & Held 2009, Biometrics 65, 1254, in its mean. Counts that are as predicted give exactly `level`.
-    Answers weigh as the shares of their questions do.
+    of Czado, Gneiting & Held 2009, Biometrics 65, 1254, in its mean. The sums of counts that are as predicted have
+    exactly the ratio `level`. Answers weigh as the shares of their questions do.
     """
-    inside, weight = (each.sum() for each in image_coverages(votes, outputs, level))
-    return float(inside / weight) if weight else math.nan
-
-
-def image_coverages(votes: Votes, outputs: NDArray[np.floating], level: float) -> tuple[Vector, Vector]:
-    """The weights of the counts within their interval and of all counts, as in `measure_coverage`, each (n,)."""
-    stated = states_concentrations(votes.questions, outputs)
+    questions = votes.questions
+    stated = states_concentrations(questions, outputs)
     inside, weight = np.zeros((2, len(votes)))
     for chunk in _chunks(len(votes)):
-        part = Votes(votes.questions, votes.values[chunk], votes.are_counts)
-        _, _, weights = compare_fractions(part, outputs[chunk])
+        part = Votes(questions, votes.values[chunk], votes.are_counts)
+        _, fractions, weights = compare_fractions(part, outputs[chunk])
         chosen = weights > 0
-        totals = votes.questions.totals(part.values)
-        model = _CountModel(votes.questions, outputs[chunk], totals, stated)
-        below, at = model.distribution(np.rint(part.values[chosen]).astype(np.int64), chosen)
+        counts = np.rint(part.values[chosen]).astype(np.int64)
+        totals = questions.by_answer(questions.totals(part.values).astype(np.float64))[chosen]
+        sums = questions.by_answer(questions.totals(outputs[chunk]))[chosen] if stated else None
+        below, at = _count_probabilities(counts, totals, fractions[chosen], sums)
         low, high = (1 - level) / 2, (1 + level) / 2
         overlap = np.minimum(below + at, high) - np.maximum(below, low)
         share = np.clip(overlap, 0.0, None) / np.maximum(at, np.finfo(float).tiny)
@@ -291,27 +285,6 @@ def image_coverages(votes: Votes, outputs: NDArray[np.floating], level: float) -
         of_answers[chosen] = weights[chosen] * np.minimum(share, 1.0)
         inside[chunk], weight[chunk] = of_answers.sum(axis=1), weights.sum(axis=1)
     return inside, weight
-
-
-def count_intervals(
-    outputs: NDArray[np.floating], totals: NDArray[np.number], questions: Questions, level: float = LEVEL
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The central interval of the number of votes for each answer, whole numbers (n, n_answers): lowest and highest.
-
-    Beta-binomial quantiles with concentrations, else binomial ones. Holds at least `level` of the probability.
-
-    Args:
-        totals: the number of votes for each question, (n, n_questions).
-    """
-    stated = states_concentrations(questions, outputs)
-    low, high = np.zeros((2, *outputs.shape), np.int64)
-    for chunk in _chunks(len(outputs)):
-        model = _CountModel(questions, outputs[chunk], np.rint(totals[chunk]), stated)
-        cumulative = np.cumsum(model.table(), axis=-1)
-        slack = 1e-12  # of sums of probabilities
-        low[chunk] = (cumulative < (1 - level) / 2 - slack).sum(axis=-1)
-        high[chunk] = (cumulative < (1 + level) / 2 - slack).sum(axis=-1)
-    return low, high
 
 
 def fraction_intervals(
@@ -331,47 +304,29 @@ def fraction_intervals(
     return np.asarray(low), np.asarray(high)
 
 
-class _CountModel:
-    """The distribution of the number of votes for each answer: binomial, or beta-binomial with concentrations."""
+def _count_probabilities(
+    counts: NDArray[np.int64], totals: Vector, fractions: Vector, sums: Vector | None
+) -> tuple[Vector, Vector]:
+    """The probability of fewer votes than the counts of n answers, (n,), and of as many.
 
-    def __init__(
-        self, questions: Questions, outputs: NDArray[np.floating], totals: NDArray[np.number], stated: bool
-    ) -> None:
-        """Of outputs (n, n_answers), which are concentrations if `stated`, and totals (n, n_questions)."""
-        self._totals = questions.by_answer(totals.astype(np.float64))
-        self._fractions = _fractions(questions, outputs)
-        self._sums = questions.by_answer(questions.totals(outputs)) if stated else None
+    Binomial, or beta-binomial if the concentrations add up to `sums`; all (n,).
+    """
+    from scipy import special
 
-    def distribution(self, counts: NDArray[np.int64], chosen: NDArray[np.bool_]) -> tuple[Vector, Vector]:
-        """The probability of fewer votes than the counts of the chosen answers, (n_chosen,), and of as many."""
-        if len(counts) == 0:
-            return np.zeros(0), np.zeros(0)
-        rows = np.repeat(np.arange(len(counts)), counts + 1)
-        first = np.cumsum(counts + 1) - (counts + 1)
-        terms = self._probability(np.arange(len(rows)) - first[rows], lambda of_answers: of_answers[chosen][rows])
-        at = terms[first + counts]
-        return np.clip(np.add.reduceat(terms, first) - at, 0.0, 1.0), at
-
-    def table(self) -> Vector:
-        """The probability of 0, 1, ... votes, (n, n_answers, most votes + 1)."""
-        numbers = np.arange(int(self._totals.max(initial=0)) + 1)
-        totals = self._totals[..., np.newaxis]
-        terms = self._probability(np.minimum(numbers, totals), lambda of_answers: of_answers[..., np.newaxis])
-        return np.where(numbers <= totals, terms, 0.0)
-
-    def _probability(self, counts: NDArray[np.number], select: Callable[[Vector], Vector]) -> Vector:
-        """Of counts of votes for answers, whose places in arrays (n, n_answers) are selected."""
-        from scipy import special
-
-        totals, fractions = select(self._totals), select(self._fractions)
-        ways = special.gammaln(totals + 1) - special.gammaln(counts + 1) - special.gammaln(totals - counts + 1)
-        if self._sums is None:
-            others = special.xlogy(counts, fractions) + special.xlog1py(totals - counts, -fractions)
-            return np.asarray(np.exp(ways + others))
-        sums = select(self._sums)
-        first, second = fractions * sums, (1 - fractions) * sums
-        others = special.betaln(counts + first, totals - counts + second) - special.betaln(first, second)
-        return np.asarray(np.exp(ways + others))
+    if len(counts) == 0:
+        return np.zeros(0), np.zeros(0)
+    rows = np.repeat(np.arange(len(counts)), counts + 1)
+    first = np.cumsum(counts + 1) - (counts + 1)
+    numbers, totals, fractions = np.arange(len(rows)) - first[rows], totals[rows], fractions[rows]
+    ways = special.gammaln(totals + 1) - special.gammaln(numbers + 1) - special.gammaln(totals - numbers + 1)
+    if sums is None:
+        others = special.xlogy(numbers, fractions) + special.xlog1py(totals - numbers, -fractions)
+    else:
+        alphas, betas = fractions * sums[rows], (1 - fractions) * sums[rows]
+        others = special.betaln(numbers + alphas, totals - numbers + betas) - special.betaln(alphas, betas)
+    terms = np.exp(ways + others)
+    at = terms[first + counts]
+    return np.clip(np.add.reduceat(terms, first) - at, 0.0, 1.0), at
 
 
 def compare_fractions(votes: Votes, outputs: NDArray[np.floating]) -> tuple[Vector, Vector, Vector]:
