@@ -155,7 +155,8 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
         for position, values in enumerate(config.search.enqueue)
     ]
-    evidence = _evidence(config, project, sweep_id, dataset.digest, space, say)
+    source = digest_source(config.hypermodel)
+    evidence = _evidence(config, project, sweep_id, dataset.digest, space, source, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
     _check_agreement(config, open_split(data.files).validation_votes, " on a validation image")
     return SweepStarted(
@@ -176,7 +177,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         skipped=data.skipped,
         import_paths=user_import_paths(),
         requested_scheduler="" if config.search.scheduler == requested else requested,
-        hypermodel_source=digest_source(config.hypermodel),
+        hypermodel_source=source,
         tracking_uri=remember_address(resolve_tracking_uri(config.tracking.uri)),
         software=describe_software(),
     )
@@ -402,14 +403,19 @@ def _refuse_other_backend(record: SweepRecord) -> None:
 
 
 def _evidence(
-    config: SweepConfig, project: ProjectFolder, sweep_id: str, data_digest: str, space: SearchSpace, say: Say
+    config: SweepConfig,
+    project: ProjectFolder,
+    sweep_id: str,
+    data_digest: str,
+    space: SearchSpace,
+    source: str,
+    say: Say,
 ) -> list[Evidence]:
-    """The trials of the earlier sweeps that `search.warm_start` names."""
+    """The trials of the earlier sweeps that `search.warm_start` names; the source is the hypermodel's digest."""
     from galaxy_exp.execution.warm_start import collect_evidence, is_comparable
     from galaxy_exp.hypermodel.galaxy_space import EARLIER_VALUES
-    from galaxy_exp.hypermodel.loading import digest_source, is_same_hypermodel
+    from galaxy_exp.hypermodel.loading import is_same_hypermodel
 
-    source = digest_source(config.hypermodel)
     implied = EARLIER_VALUES if config.hypermodel == BUILT_IN_HYPERMODEL else {}
     evidence: dict[str, list[Evidence]] = {}
     for reference in config.search.warm_starts:

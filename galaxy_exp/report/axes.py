@@ -135,7 +135,7 @@ def _ends(declared: Hyperparameter) -> tuple[float, float]:
     """The ends of a range, or the value beyond them that the powers of a step reach by rounding."""
     ends = [declared.low, declared.high]
     if declared.step is not None and declared.scale != "linear":
-        ends += [float(value) for value in declared.domain.values()]
+        ends += [float(declared.domain.from_unit(quantile)) for quantile in (0.0, 1.0)]
     return min(ends), max(ends)
 
 
