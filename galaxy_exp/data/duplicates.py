@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from galaxy_exp.data.dataset import ImageDataset
-from galaxy_exp.data.image_arrays import iter_slices
+from galaxy_exp.data.image_arrays import digest_each, iter_slices
 from galaxy_exp.folders import write_atomically
 
 __all__ = ["Fingerprints", "Groups", "find_near_duplicates", "fingerprint_images", "group_duplicates", "load_groups"]
@@ -81,8 +81,7 @@ class Groups:
 def group_duplicates(images: NDArray[np.uint8], which: Which) -> Groups:
     """Groups images, uint8 (n, height, width, 3), by identical bytes and, if asked, near duplication."""
     first: dict[bytes, int] = {}
-    digests = (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
-    identical = np.array([first.setdefault(digest, index) for index, digest in enumerate(digests)], dtype=np.int64)
+    identical = np.array([first.setdefault(each, index) for index, each in enumerate(digest_each(images))], np.int64)
     if which == "identical":
         return Groups(identical, identical)
     different = np.flatnonzero(identical == np.arange(len(identical)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
+from galaxy_exp.data.image_arrays import digest_each
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.evaluation.held_out_report import TestReport, build_report, build_vote_report
@@ -303,8 +303,8 @@ def describe_overlap(classifier: GalaxyClassifier, dataset: ImageDataset, data_c
             continue
         if alike.image_shape != prepared.image_shape:
             continue
-        trained = set(_hashes(np.load(prepared.files.train_images, mmap_mode="r")))
-        if seen := sum(image in trained for image in _hashes(alike.images)):
+        trained = set(digest_each(np.load(prepared.files.train_images, mmap_mode="r")))
+        if seen := sum(image in trained for image in digest_each(alike.images)):
             were = "were" if split_digest else "may have been"
             return f"{seen} of these {len(dataset)} images {were} among the model's training images"
     return None
@@ -320,10 +320,10 @@ def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[st
         steps = repr(prepared.preprocessing.to_dict())
         if steps not in hashes:
             try:
-                hashes[steps] = set(_hashes(preprocess_dataset(dataset, prepared.preprocessing).images))
+                hashes[steps] = set(digest_each(preprocess_dataset(dataset, prepared.preprocessing).images))
             except DataError:
                 hashes[steps] = set()
-        tested = _hashes(np.load(prepared.held_out.images, mmap_mode="r"))
+        tested = digest_each(np.load(prepared.held_out.images, mmap_mode="r"))
         if 2 * sum(image in hashes[steps] for image in tested) >= len(tested):
             found.append(digests_of_test_set(prepared))
     return found
@@ -338,7 +338,3 @@ def _load_prepared(data_cache: Path, digest: str = "", split_digest: str = "") -
         except DataError:
             continue
     return [each for each in found if digest in ("", each.digest) and split_digest in ("", each.split_digest)]
-
-
-def _hashes(images: NDArray[np.uint8]) -> list[bytes]:
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
