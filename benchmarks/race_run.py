@@ -229,7 +229,7 @@ def run_galaxy_exp(
         "name": "race",
         "data": data,
         "training": {"epochs": task["epochs"]},
-        "search": {"max_trials": 100_000, "seed": task["seed"], "baseline": False},
+        "search": {"max_trials": 100_000, "cost": "seconds", "seed": task["seed"], "baseline": False},
         "execution": {"workers": task["workers"]},
         "registry": {"finalists": 0, "model": "race"},
     }

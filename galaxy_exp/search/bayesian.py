@@ -54,6 +54,10 @@ COST_POWER = 0.5
 """The acquisition is divided by the seconds of an epoch to this power: with 1 the search keeps to cheap networks, and
 finds the best ones later (docs/search.md)."""
 
+COST_CANDIDATES = 4
+"""Where seconds count, as many points of the Sobol sequence as this stand for each that is needed; the one that is
+expected to be cheapest is taken. Without, a few expensive networks would take most of the beginning's time."""
+
 COST_RIDGE = 1.0
 """Ridge penalty on each slope of the logarithm of the seconds, where features are 0 to 1. It halves the slope of a
 number after 12 evenly spread trials, so that few trials, which are noisy, say little."""
@@ -71,7 +75,8 @@ class GaussianProcessSampler(Sampler):
     at a time keep apart. One objective; a broken constraint is bad evidence.
 
     Args:
-        per_second: divide the expected improvement by the seconds of an epoch to the power of `COST_POWER`.
+        per_second: divide the expected improvement by the seconds of an epoch to the power of `COST_POWER`, and begin
+            with cheap networks.
     """
 
     prior_trials = float(FIRST_POINTS)
@@ -93,14 +98,24 @@ class GaussianProcessSampler(Sampler):
 
     def _sample(self, number: int, draw: int) -> Values:
         if not self._space.tunable or not self._knows_enough():
-            return self._sobol.sample(number, draw)
+            return self._anywhere(number, draw)
         points, losses = self._evidence()
         rng = np.random.default_rng(derive_seed(self._seed, "proposal", number, draw))
         running = self._features([i for i, o in enumerate(self._history.observations) if o.outcome is None])
         improvement = _fit(points, losses, running.reshape(-1, points.shape[1]))
         values, gain = self._maximise(improvement, self._weighing(), rng)
         explores = gain < LITTLE_GAIN and self._history.n_configurations % 2 == 0
-        return self._sobol.sample(number, draw) if explores else values
+        return self._anywhere(number, draw) if explores else values
+
+    def _anywhere(self, number: int, draw: int) -> Values:
+        """A point of the Sobol sequence, whatever the scores are; where seconds count, a cheap one."""
+        seconds = self._epoch_seconds() if self._per_second and self._space.tunable else None
+        if seconds is None:
+            return self._sobol.sample(number, draw)
+        first = COST_CANDIDATES * number
+        candidates = [self._sobol.sample(each, draw) for each in range(first, first + COST_CANDIDATES)]
+        costs = seconds(self._cube.features(np.array([self._cube.place(values) for values in candidates])))
+        return candidates[int(np.argmin(costs))]
 
     def _knows_enough(self) -> bool:
         known = self._history.known_losses()

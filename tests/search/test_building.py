@@ -167,6 +167,37 @@ def test_seconds_are_weighed_where_they_count(cost):
     assert resumed == proposals
 
 
+def test_where_seconds_count_the_beginning_is_cheap():
+    """Before the process is asked, which fifteen trials that were stopped do not suffice for."""
+
+    def outcome(number, values):
+        return Outcome(TrialState.STOPPED, (0.5,), (0.5,), epoch_seconds=10.0 ** values["depth"])
+
+    def n_shallow(cost):
+        proposals = drive(build_proposer(SearchConfig(cost=cost), MIXED, epochs=6), 14, outcome=outcome)
+        return sum(values["depth"] == 1 for values in proposals)
+
+    assert n_shallow("seconds") > n_shallow("epochs") + 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "cost"),
+    [
+        ({}, "epochs"),
+        ({"max_hours": 2}, "seconds"),
+        ({"max_hours": 2, "cost": "epochs"}, "epochs"),
+        ({"max_hours": 2, "sampler": "tpe"}, "epochs"),
+        ({"max_hours": 2, "sampler": KERAS_TUNER}, "epochs"),
+        ({"max_hours": 2, "objective": ["val_macro_f1", "-flops"]}, "epochs"),
+        ({"cost": "seconds"}, "seconds"),
+    ],
+)
+def test_a_limit_of_hours_makes_seconds_count(settings, cost):
+    search = SearchConfig(**settings)
+    assert search.cost_choice == cost
+    check_search(search, MIXED, epochs=6)
+
+
 def test_seconds_of_earlier_sweeps_are_of_another_machine():
     values = MIXED.defaults
     evidence = [
