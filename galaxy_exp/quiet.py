@@ -46,7 +46,9 @@ class ScopedEnvironment:
         with self._lock:
             if self._inside == 0:
                 self._before = {name: os.environ.get(name) for name in self._defaults | self._forced}
-                os.environ.update(self._defaults | os.environ | self._forced)
+                for name, value in self._defaults.items():
+                    os.environ.setdefault(name, value)
+                os.environ.update(self._forced)  # these alone: threads of MLflow set and remove others meanwhile
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:

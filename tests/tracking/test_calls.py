@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 
 from galaxy_exp.tracking.calls import quiet_mlflow
@@ -40,3 +41,26 @@ def test_it_is_put_back_after_an_exception(monkeypatch):
     except ValueError:
         pass
     assert ADDRESSES not in os.environ
+
+
+def test_a_variable_that_another_thread_sets_and_removes_does_not_matter():
+    """As MLflow's own threads do."""
+    over, name = threading.Event(), "OF_ANOTHER_THREAD"
+
+    def flip() -> None:
+        while not over.is_set():
+            os.environ[name] = "x"
+            os.environ.pop(name, None)
+
+    other, interval = threading.Thread(target=flip), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    other.start()
+    try:
+        for _ in range(2000):
+            with quiet_mlflow():
+                pass
+    finally:
+        over.set()
+        other.join(10)
+        sys.setswitchinterval(interval)
+    assert name not in os.environ
