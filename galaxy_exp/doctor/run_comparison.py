@@ -34,6 +34,12 @@ class TrackedSweep:
     folder: SweepFolder
     record: SweepRecord
 
+    def find_experiment(self, client: MlflowClient) -> str | None:
+        """The id of the experiment that has the sweep's runs, if any."""
+        from galaxy_exp.tracking.mlflow_runs import find_experiment
+
+        return find_experiment(client, self.record.config.experiment_name, self.record.parent_run_id)
+
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
@@ -89,7 +95,7 @@ def _examine_store(uri: str, sweeps: Sequence[TrackedSweep], known: set[str] | N
             if known is not None:
                 return _examine_experiments(client, sweeps, known, hide_in_address(uri), say)
             for sweep in sweeps:
-                runs = find_runs(client, sweep.record.config.experiment_name, sweep.record.sweep_id)
+                runs = find_runs(client, sweep.find_experiment(client), sweep.record.sweep_id)
                 found += _Examination(sweep, client, say).examine(runs)
             return found
     except TrackingError as error:
@@ -112,13 +118,13 @@ def _examine_experiments(
     from galaxy_exp.tracking import names
     from galaxy_exp.tracking.mlflow_runs import find_runs
 
-    by_experiment: dict[str, list[TrackedSweep]] = defaultdict(list)
+    by_experiment: dict[str | None, list[TrackedSweep]] = defaultdict(list)
     for sweep in sweeps:
-        by_experiment[sweep.record.config.experiment_name].append(sweep)
+        by_experiment[sweep.find_experiment(client)].append(sweep)
     found = []
-    for experiment, group in by_experiment.items():
+    for experiment_id, group in by_experiment.items():
         by_sweep: dict[str, list[Run]] = defaultdict(list)
-        for run in find_runs(client, experiment):
+        for run in find_runs(client, experiment_id):
             by_sweep[run.data.tags[names.SWEEP_ID]].append(run)
         for sweep in group:
             found += _Examination(sweep, client, say).examine(by_sweep.get(sweep.record.sweep_id, []))

@@ -17,6 +17,7 @@ from galaxy_exp.tracking.addresses import sqlite_file
 
 __all__ = [
     "create_experiment",
+    "find_experiment",
     "find_runs",
     "is_active",
     "is_refusal",
@@ -33,17 +34,28 @@ _MAX_METRICS_PER_CALL = 800
 """MLflow accepts 1000 things in a call: these, and tags."""
 
 
+def find_experiment(client: MlflowClient, name: str, run_id: str | None = None) -> str | None:
+    """The id of a run's experiment, which may have been renamed; without that run, of the one with the name, if any."""
+    run = None if run_id is None else _find_run(client, run_id)
+    found = client.get_experiment_by_name(name) if run is None else run.info
+    return None if found is None else str(found.experiment_id)
+
+
 def open_experiment(
-    client: MlflowClient, name: str, tags: Mapping[str, str], on_restored: Callable[[], None] = lambda: None
+    client: MlflowClient,
+    name: str,
+    tags: Mapping[str, str],
+    on_restored: Callable[[], None] = lambda: None,
+    run_id: str | None = None,
 ) -> str:
-    """The id of an experiment, which is created with these tags or, if it was deleted, restored."""
-    found = client.get_experiment_by_name(name)
+    """The id of what `find_experiment` finds, restored if it was deleted, or else created with these tags."""
+    found = find_experiment(client, name, run_id)
     if found is None:
         return create_experiment(client, name, tags)
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+    if client.get_experiment(found).lifecycle_stage == "deleted":
+        client.restore_experiment(found)
         on_restored()
-    return str(found.experiment_id)
+    return found
 
 
 def create_experiment(client: MlflowClient, name: str, tags: Mapping[str, str]) -> str:
@@ -73,21 +85,21 @@ def search_runs(
             return
 
 
-def find_runs(client: MlflowClient, experiment: str, sweep_id: str | None = None) -> list[Run]:
-    """The active runs that all sweeps, or one sweep, made in an experiment, by its name; none if it does not exist."""
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+def find_runs(client: MlflowClient, experiment_id: str | None, sweep_id: str | None = None) -> list[Run]:
+    """The active runs that all sweeps, or one sweep, made in an experiment; none if there is no experiment."""
+    if experiment_id is None:
         return []
     query = f"tags.`{names.SOURCE}` = '{names.OWN_SOURCE}'"
     if sweep_id is not None:
         query += f" AND tags.`{names.SWEEP_ID}` = '{sweep_id}'"
-    runs = search_runs(client, found.experiment_id, query)
+    runs = search_runs(client, experiment_id, query)
     return [run for run in runs if names.SWEEP_ID in run.data.tags and names.KIND in run.data.tags]
 
 
 def is_active(client: MlflowClient, run_id: str) -> bool:
     """Whether a run exists and is not deleted."""
-    return _lifecycle_stage(client, run_id) == "active"
+    run = _find_run(client, run_id)
+    return run is not None and run.info.lifecycle_stage == "active"
 
 
 def is_refusal(error: MlflowException) -> bool:
@@ -97,16 +109,16 @@ def is_refusal(error: MlflowException) -> bool:
 
 def restore_run(client: MlflowClient, run_id: str) -> bool:
     """Restores a run if it is deleted; False if the store no longer has it."""
-    stage = _lifecycle_stage(client, run_id)
-    if stage == "deleted":
+    run = _find_run(client, run_id)
+    if run is not None and run.info.lifecycle_stage == "deleted":
         client.restore_run(run_id)
-    return stage is not None
+    return run is not None
 
 
-def _lifecycle_stage(client: MlflowClient, run_id: str) -> str | None:
-    """ "active", "deleted", or None for a run that does not exist."""
+def _find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """A run, which may be deleted; None if it does not exist."""
     try:
-        return str(client.get_run(run_id).info.lifecycle_stage)
+        return client.get_run(run_id)
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None

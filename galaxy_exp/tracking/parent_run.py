@@ -55,10 +55,11 @@ class ParentRun:
 
     @cached_property
     def experiment_id(self) -> str:
-        """The id of the sweep's experiment, which is created or restored if need be."""
+        """The id of the sweep's experiment, which may have another name now; created or restored if need be."""
         name, tags = self.record.config.experiment_name, names.EXPERIMENT_KIND | {names.NOTE: EXPERIMENT_NOTE}
         restored = f'the MLflow experiment "{name}" had been deleted; it is restored'
-        return mlflow_runs.open_experiment(self.client, name, tags, lambda: self.warn(restored))
+        run_id = self.record.parent_run_id
+        return mlflow_runs.open_experiment(self.client, name, tags, lambda: self.warn(restored), run_id)
 
     def ensure(self, *, after_outage: bool = False) -> str:
         """The id of the sweep's run: as journaled, one that a killed driver created and did not journal, or a new one.

@@ -131,13 +131,14 @@ def end_open_runs(record: SweepRecord, say: Say) -> None:
         return
     try:
         with tracking_errors(record.tracking_uri):
-            from galaxy_exp.tracking.mlflow_runs import find_runs
+            from galaxy_exp.tracking.mlflow_runs import find_experiment, find_runs
             from galaxy_exp.tracking.parent_run import end_runs
 
             client = open_client(record.tracking_uri)
             end_runs(client, record, "KILLED")
             # those of trials whose end, or whose run, the killed process had not written yet
-            for run in find_runs(client, record.config.experiment_name, record.sweep_id):
+            experiment_id = find_experiment(client, record.config.experiment_name, record.parent_run_id)
+            for run in find_runs(client, experiment_id, record.sweep_id):
                 if run.info.status == "RUNNING":
                     client.set_terminated(run.info.run_id, "KILLED")
     except TrackingError as error:

@@ -91,6 +91,21 @@ class TestRuns:
         assert run_id in ward.runs()
         assert len(ward.client.get_metric_history(run_id, "val_macro_f1")) == 2
 
+    def test_of_an_experiment_that_was_renamed_are_found_and_go_on_there(self, ward, doctor):
+        ward.play(*trial_events(0))
+        first = ward.experiment
+        ward.client.rename_experiment(ward.record().experiment_id, f"{first}, renamed")
+        assert doctor("--fix")[1] == [("1 run is RUNNING in MLflow, and no driver runs the sweep", "repaired")]
+        assert doctor(SWEEP) == IN_ORDER
+        ward.play(SweepResumed(), *trial_events(1), *FINISH, closed="FINISHED")
+        assert doctor() == IN_ORDER
+        assert ward.client.get_experiment_by_name(first) is None
+        ward.experiment = f"{first}, renamed"
+        assert ward.statuses() == ["FINISHED"] * 3
+        ward.client.delete_experiment(ward.record().experiment_id)
+        assert doctor("--fix")[0] == 0
+        assert ward.statuses() == ["FINISHED"] * 3
+
     def test_the_sweep_s_own_is_restored_with_its_trials(self, ward, doctor):
         ward.finish()
         parent, trial = ward.record().parent_run_id, ward.record().trials[0].run_id
