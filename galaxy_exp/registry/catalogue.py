@@ -30,6 +30,9 @@ __all__ = [
     "show_model",
 ]
 
+_ENTRY = ("version", "time", "previous", "reason")
+"""Keys of an entry of the history."""
+
 
 def list_models(tracking_uri: str | None = None, name: str | None = None) -> list[dict[str, Any]]:
     """Every registered version, by name, the newest version first.
@@ -111,7 +114,17 @@ def read_history(client: MlflowClient | RegistryFile, name: str) -> list[dict[st
 
 
 def _history(model: RegisteredModel | StoredModel) -> list[dict[str, Any]]:
-    return [json.loads(value) for key, value in sorted(model.tags.items()) if key.startswith(version_tags.HISTORY)]
+    tags = sorted(tag for tag in model.tags if tag.startswith(version_tags.HISTORY))
+    expected = f"a JSON object with {', '.join(_ENTRY)}"
+    found = [version_tags.read_tag(_parse_entry, model.tags, tag, model.name, expected) for tag in tags]
+    return [entry for entry in found if entry is not None]
+
+
+def _parse_entry(text: str) -> dict[str, Any]:
+    entry = json.loads(text)
+    if not isinstance(entry, dict) or not set(_ENTRY) <= entry.keys() or not isinstance(entry["version"], int):
+        raise ValueError(text)
+    return entry
 
 
 def find_holder(client: MlflowClient, name: str, alias: str, number: int | None = None) -> ModelVersion | None:
@@ -195,18 +208,18 @@ def _versions(client: MlflowClient | RegistryFile, name: str) -> Iterator[ModelV
 
 
 def _record(version: ModelVersion | StoredVersion, model: RegisteredModel | StoredModel) -> dict[str, Any]:
-    tags = version.tags
+    tags, where = version.tags, f"{version.name} version {version.version}"
     return {
         "name": version.name,
         "version": int(version.version),
         "aliases": sorted(alias for alias, holder in model.aliases.items() if int(holder) == int(version.version)),
-        "test": version_tags.parse_test_tags(tags),
+        "test": version_tags.parse_test_tags(tags, where),
         "created": iso_time(version.creation_timestamp / 1000),
         "run_id": version.run_id or "",
         "sweep_id": tags.get(version_tags.SWEEP_ID, ""),
         "data_source": tags.get(version_tags.DATA_SOURCE, ""),
         "simulated": tags.get(version_tags.SIMULATED) == "true",
-        "test_opening": int(tags.get(version_tags.PROMOTION_OPENING, 0)) or None,
+        "test_opening": version_tags.read_tag(int, tags, version_tags.PROMOTION_OPENING, where) or None,
         "promotion": tags.get(version_tags.PROMOTION, ""),
         "reason": tags.get(version_tags.PROMOTION_REASON, ""),
     }

@@ -75,10 +75,11 @@ def read_decision(client: MlflowClient, name: str, version: int) -> PromotionDec
         champion = find_holder(client, name, version_tags.CHAMPION)
         if champion is None or int(champion.version) != version:
             return None
+    where = f"{name} version {version}"
     return PromotionDecision(
         tags.get(version_tags.PROMOTION) != version_tags.CHALLENGER,
         tags[version_tags.PROMOTION_REASON],
-        **{name: kind(tags[tag]) for name, (tag, kind) in _NUMBERS.items() if tag in tags},
+        **{each: version_tags.read_tag(kind, tags, tag, where) for each, (tag, kind) in _NUMBERS.items()},
     )
 
 
@@ -178,11 +179,17 @@ def _find_previous(client: MlflowClient, champion: ModelVersion) -> int:
     history = read_history(client, champion.name)
     if history and history[-1]["version"] != int(champion.version):
         return int(history[-1]["version"])
-    if version_tags.PREVIOUS_CHAMPION not in champion.tags:
+    previous = _read_previous(champion)
+    if previous is None:
         raise ModelError(
             f"{champion.name} version {champion.version} replaced no champion; there is none to go back to"
         )
-    return int(champion.tags[version_tags.PREVIOUS_CHAMPION])
+    return previous
+
+
+def _read_previous(champion: ModelVersion) -> int | None:
+    where = f"{champion.name} version {champion.version}"
+    return version_tags.read_tag(int, champion.tags, version_tags.PREVIOUS_CHAMPION, where)
 
 
 def _count_opening_by_hand(client: MlflowClient, name: str, version: int, champion: Candidate | None) -> int | None:
@@ -235,8 +242,7 @@ def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -
     before = find_holder(client, name, version_tags.CHAMPION)
     is_repeated = before is not None and int(before.version) == version
     if before is not None and is_repeated:
-        replaced = before.tags.get(version_tags.PREVIOUS_CHAMPION)
-        previous = None if replaced is None else int(replaced)
+        previous = _read_previous(before)
     else:
         previous = None if before is None else int(before.version)
         if previous is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TypeVar
 
 __all__ = [
     "CHALLENGER",
@@ -25,7 +28,11 @@ __all__ = [
     "TEST_IMAGES",
     "build_test_tags",
     "parse_test_tags",
+    "read_tag",
 ]
+
+_LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 CHAMPION = "champion"
 """Alias of the version that `load_model` gives."""
@@ -62,11 +69,40 @@ HISTORY = "galaxy_exp.champion."
 _TEST_PREFIX = "galaxy_exp.test."
 
 
-def parse_test_tags(tags: Mapping[str, str]) -> dict[str, float]:
-    """The metrics of the held-out test in a version's tags, by name: `accuracy`, `macro_f1`, `n_images` and so on."""
-    return {
-        name.removeprefix(_TEST_PREFIX): float(value) for name, value in tags.items() if name.startswith(_TEST_PREFIX)
-    }
+def read_tag(
+    parse: Callable[[str], _T], tags: Mapping[str, str], tag: str, where: str, expected: str = "a number"
+) -> _T | None:
+    """The value of a tag; None if there is none, or if it was edited so that it cannot be read, which is logged.
+
+    Args:
+        parse: raises ValueError for text of another form.
+        tags: of a version or a registered model.
+        tag: its name.
+        where: whose tags they are, such as `galaxy10-cnn version 2`.
+        expected: what `parse` takes.
+    """
+    if tag not in tags:
+        return None
+    try:
+        return parse(tags[tag])
+    except ValueError:
+        remedy = "it is left out; correct or delete the tag in the MLflow UI"
+        _warn_once(f"{where}: tag {tag}: found {tags[tag]!r}; expected {expected}; {remedy}")
+        return None
+
+
+@cache
+def _warn_once(message: str) -> None:
+    _LOG.warning("%s", message)
+
+
+def parse_test_tags(tags: Mapping[str, str], where: str) -> dict[str, float]:
+    """The metrics of the held-out test in a version's tags, by name: `accuracy`, `macro_f1`, `n_images` and so on.
+
+    `where` is as of `read_tag`, which reads them.
+    """
+    found = {tag: read_tag(float, tags, tag, where) for tag in tags if tag.startswith(_TEST_PREFIX)}
+    return {tag.removeprefix(_TEST_PREFIX): value for tag, value in found.items() if value is not None}
 
 
 def build_test_tags(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -159,6 +159,25 @@ def test_an_alias_that_was_moved_without_galaxy_exp_is_rolled_back_too(three: st
     assert history[2]["reason"].endswith("the reason given: again")
 
 
+def test_a_tag_that_was_edited_by_hand_is_left_out(three: str, store: Store) -> None:
+    promote(three, 2, store.uri, force=True)
+    for tag in ("galaxy_exp.test.accuracy", version_tags.PROMOTION_OPENING, version_tags.PREVIOUS_CHAMPION):
+        store.client.set_model_version_tag(three, "2", tag, "0.61 (checked by Ann)")
+    store.client.set_model_version_tag(three, "2", "galaxy_exp.test.macro_f1", "0.5")
+    for key, text in {
+        "note": "see wiki",
+        "version": '{"version": "2", "time": "", "previous": 1, "reason": ""}',
+    }.items():
+        store.client.set_registered_model_tag(three, f"{version_tags.HISTORY}{key}", text)
+    (_, second, _) = list_models(store.uri, three)
+    assert (second["test"], second["test_opening"]) == ({"macro_f1": 0.5}, None)
+    assert [entry["version"] for entry in list_history(three, store.uri)] == [2]
+    with pytest.raises(ModelError, match="version 2 replaced no champion"):
+        rollback(three, store.uri)
+    assert promote(three, 3, store.uri, force=True) == 2
+    assert promote(three, 2, store.uri, force=True) == 3
+
+
 def test_a_name_without_versions_is_not_an_empty_list(three: str, store: Store) -> None:
     with pytest.raises(ModelError, match=r'no version is registered as "nobody"; galaxy-exp models list .*shows them'):
         list_models(store.uri, "nobody")
@@ -239,4 +258,13 @@ def test_test_metrics_survive_the_tags() -> None:
     metrics = {"accuracy": 0.1 + 0.2, "n_images": 456}
     tags = version_tags.build_test_tags(metrics)
     assert tags == {"galaxy_exp.test.accuracy": "0.30000000000000004", "galaxy_exp.test.n_images": "456"}
-    assert version_tags.parse_test_tags({**tags, version_tags.TEST_DIGEST: "abc"}) == metrics
+    assert version_tags.parse_test_tags({**tags, version_tags.TEST_DIGEST: "abc"}, "tiny version 1") == metrics
+
+
+def test_a_tag_that_cannot_be_read_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    tags = {"galaxy_exp.test.accuracy": "0.61 (checked by Ann)", "galaxy_exp.test.macro_f1": "0.5"}
+    assert version_tags.parse_test_tags(tags, "tiny version 2") == {"macro_f1": 0.5}
+    assert caplog.messages == [
+        "tiny version 2: tag galaxy_exp.test.accuracy: found '0.61 (checked by Ann)'; expected a number; "
+        "it is left out; correct or delete the tag in the MLflow UI"
+    ]

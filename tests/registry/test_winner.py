@@ -277,7 +277,7 @@ class TestRegistering:
         assert version.tags[version_tags.SWEEP_ID] == made.name
         assert version.tags[version_tags.SIMULATED] == "true"
         assert version.tags[version_tags.OBJECTIVE] == "val_macro_f1"
-        assert version_tags.parse_test_tags(version.tags)["accuracy"] == report["accuracy"]
+        assert version_tags.parse_test_tags(version.tags, made.name)["accuracy"] == report["accuracy"]
         for heading in ("Data", "Training", "Search", "Held-out test", "Limits", "Software"):
             assert f"\n## {heading}\n" in version.description
         low, high = report["intervals"]["accuracy"]
