@@ -90,11 +90,14 @@ def promote_command(name: str, version: int, force: bool, reason: str, uri: str 
     galaxy-exp models promote galaxy10-cnn 2
     galaxy-exp models promote galaxy10-cnn 2 --force --reason "tested on the new field"
     """
+    from galaxy_exp.registry import version_tags
+    from galaxy_exp.registry.catalogue import show_model
     from galaxy_exp.registry.champion import promote
 
+    is_champion = version_tags.CHAMPION in show_model(f"{name}/{version}", uri)["aliases"]
     previous = promote(name, version, uri, force=force, reason=reason)
     was = f"; it was version {previous}" if previous is not None else ""
-    say(f"version {version} of {name} is now champion{was}")
+    say(f"version {version} of {name} is {'champion already' if is_champion and not was else f'now champion{was}'}")
 
 
 @models_command.command("rollback")

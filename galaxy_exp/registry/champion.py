@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.errors import ModelError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-__all__ = ["apply_promotion", "promote", "read_decision", "rollback"]
+__all__ = ["apply_promotion", "decide_against_champion", "promote", "read_decision", "rollback"]
 
 _ROLLED_BACK = "rolled back from version"
 _PROMOTED_BY_HAND = "promoted by hand"
@@ -88,7 +89,8 @@ def promote(
 ) -> int | None:
     """Makes a version the champion, if the promotion rules allow it against the present champion, or by force.
 
-    A call that was killed is completed by repeating it.
+    If the version was given the alias without galaxy_exp, the rules are not applied, and that is recorded. A call that
+    was killed is completed by repeating it.
 
     Args:
         name: of the registered model.
@@ -105,24 +107,26 @@ def promote(
         TrackingError: the store cannot be read or written.
     """
     client = open_existing_client(tracking_uri, to_write=True)
+    added = f"; the reason given: {reason}" if reason else ""
     with tracking_errors(tracking_uri):
         require_version(client, name, version)
-        champion = find_champion(client, name)
-        if champion is not None and champion.version == version:
-            tags = client.get_model_version(name, str(version)).tags
-            recorded = _unfinished_reason(tags, _PROMOTED_BY_HAND)
-            if recorded is None:
+        holder = find_holder(client, name, version_tags.CHAMPION)
+        if holder is not None and int(holder.version) == version:
+            recorded = _unfinished_reason(holder.tags, _PROMOTED_BY_HAND)
+            if recorded is None and _is_recorded(client, holder):
                 return None
+            if recorded is None:
+                recorded = f"{_PROMOTED_BY_HAND} (the alias was set without galaxy_exp){added}"
+                _record_alias(client, holder, recorded)
         else:
-            opening = _count_opening_by_hand(client, name, version, champion)
-            decision = decide_promotion(load_candidate(client, name, version), champion, opening=opening)
+            count_opening = partial(_count_opening_by_hand, client)
+            decision, champion = decide_against_champion(client, name, version, count_opening)
             if not decision.promote and not force:
                 command = f"galaxy-exp models promote {name} {version} --force{uri_option(tracking_uri)}"
                 raise ModelError(
                     f"{name} version {version} is not promoted: {decision.grounds}; to promote it anyway: {command}"
                 )
             replaced = "" if champion is None else f" in place of version {champion.version}"
-            added = f"; the reason given: {reason}" if reason else ""
             against = "" if decision.promote else ", against the evidence"
             recorded = f"{_PROMOTED_BY_HAND}{replaced}{against} ({decision.grounds}){added}"
             _write_evidence(client, name, version, replace(decision, reason=recorded))
@@ -151,10 +155,65 @@ def rollback(name: str, tracking_uri: str | None = None) -> int:
         recorded = _unfinished_reason(champion.tags, _ROLLED_BACK)
         if recorded is None:
             previous = _find_previous(client, champion)
+            if find_holder(client, name, version_tags.CHAMPION, previous) is None:
+                raise ModelError(
+                    f"{name} version {previous}, the champion before version {champion.version}, was deleted; make "
+                    f"another one champion: galaxy-exp models promote {name} VERSION{uri_option(tracking_uri)}"
+                )
             recorded = f"{_ROLLED_BACK} {champion.version}"
             _move_back(client, name, previous, int(champion.version), recorded)
         _close_decision(client, name, previous, BY_HAND, recorded)
     return previous
+
+
+def decide_against_champion(
+    client: MlflowClient,
+    name: str,
+    version: int,
+    count_opening: Callable[[Candidate, Candidate | None], int | None],
+    store_option: str = "",
+) -> tuple[PromotionDecision, Candidate | None]:
+    """The decision on a version, and the champion that it was made against: still champion when it is made.
+
+    Args:
+        client: of the store.
+        name: of the registered model.
+        version: of it.
+        count_opening: gives the number of the opening of the test set from challenger and champion.
+        store_option: as of `decide_promotion`.
+    """
+    challenger = load_candidate(client, name, version)
+    while True:
+        champion = find_champion(client, name)
+        history = read_history(client, name)
+        last = int(history[-1]["version"]) if history else None
+        decision = decide_promotion(challenger, champion, store_option, count_opening(challenger, champion), last)
+        holder = find_holder(client, name, version_tags.CHAMPION)
+        if (holder and int(holder.version)) == (champion and champion.version):
+            return decision, champion
+
+
+def _is_recorded(client: MlflowClient, champion: ModelVersion) -> bool:
+    """Whether tags and history record how a version became champion, or a process that was killed has begun to."""
+    outcome = champion.tags.get(version_tags.PROMOTION)
+    if outcome is None and version_tags.PROMOTION_REASON in champion.tags:
+        return True
+    history = read_history(client, champion.name)
+    is_last = not history or history[-1]["version"] == int(champion.version)
+    return outcome in (PROMOTED, BY_HAND) and is_last
+
+
+def _record_alias(client: MlflowClient, champion: ModelVersion, reason: str) -> None:
+    """Writes the evidence of a version that was given the alias `champion` without galaxy_exp.
+
+    The reason is there before `_write_evidence` takes the outcome away, so that a repeated call completes a killed one.
+    """
+    name, version = champion.name, str(champion.version)
+    history = read_history(client, name)
+    if history and history[-1]["version"] != int(version):
+        client.set_model_version_tag(name, version, version_tags.PREVIOUS_CHAMPION, str(history[-1]["version"]))
+    client.set_model_version_tag(name, version, version_tags.PROMOTION_REASON, reason)
+    _write_evidence(client, name, int(version), PromotionDecision(True, reason))
 
 
 def _unfinished_reason(tags: Mapping[str, str], beginning: str) -> str | None:
@@ -168,7 +227,6 @@ def _move_back(client: MlflowClient, name: str, version: int, champion: int, rea
 
     The other way round, a version that is champion without an entry looks as if its alias had been moved by hand.
     """
-    require_version(client, name, version)
     _write_evidence(client, name, version, PromotionDecision(True, reason))
     _add_to_history(client, name, version, champion, reason)
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
@@ -192,22 +250,23 @@ def _read_previous(champion: ModelVersion) -> int | None:
     return version_tags.read_tag(int, champion.tags, version_tags.PREVIOUS_CHAMPION, where)
 
 
-def _count_opening_by_hand(client: MlflowClient, name: str, version: int, champion: Candidate | None) -> int | None:
-    """Which opening of its test set a comparison by hand counts as.
+def _count_opening_by_hand(client: MlflowClient, challenger: Candidate, champion: Candidate | None) -> int | None:
+    """Which opening of its test set a comparison by hand counts as; None if nothing is compared.
 
     The same comparison as before counts as it did then; one with a later champion is one more opening.
     """
-    challenger, earlier = client.get_model_version(name, str(version)), read_decision(client, name, version)
-    if earlier is not None and champion is not None and earlier.against == champion.version:
-        return earlier.opening
-    tags = challenger.tags
-    digests = frozenset(tags[tag] for tag in (version_tags.TEST_DIGEST, version_tags.TEST_IMAGES) if tag in tags)
-    if champion is None or not digests:
+    if champion is None or decide_promotion(challenger, champion).p_value is None:
         return None
+    name, earlier = challenger.name, read_decision(client, challenger.name, challenger.version)
+    if earlier is not None and earlier.against == champion.version:
+        return earlier.opening
+    version = client.get_model_version(name, str(challenger.version))
+    tags = version.tags
+    digests = frozenset(tags[tag] for tag in (version_tags.TEST_DIGEST, version_tags.TEST_IMAGES) if tag in tags)
     project = ProjectFolder.default()
     if earlier is not None:
         other = client.get_model_version(name, str(champion.version))
-        record_opening(project, digests, f"{_origin(challenger)} against {_origin(other)}")
+        record_opening(project, digests, f"{_origin(version)} against {_origin(other)}")
     return len(find_openers(project, digests) | find_openers_in_store(client, digests))
 
 
@@ -247,6 +306,8 @@ def _make_champion(client: MlflowClient, name: str, version: int, reason: str) -
         previous = None if before is None else int(before.version)
         if previous is not None:
             client.set_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION, str(previous))
+        elif version_tags.PREVIOUS_CHAMPION in client.get_model_version(name, str(version)).tags:
+            client.delete_model_version_tag(name, str(version), version_tags.PREVIOUS_CHAMPION)
     client.set_registered_model_alias(name, version_tags.CHAMPION, str(version))
     _add_to_history(client, name, version, previous, reason)
     challenger = find_holder(client, name, version_tags.CHALLENGER)

@@ -105,7 +105,11 @@ def _candidate(client: MlflowClient, version: ModelVersion) -> Candidate:
 
 
 def decide_promotion(
-    challenger: Candidate, champion: Candidate | None, store_option: str = "", opening: int | None = None
+    challenger: Candidate,
+    champion: Candidate | None,
+    store_option: str = "",
+    opening: int | None = None,
+    last_champion: int | None = None,
 ) -> PromotionDecision:
     """Applies the table of this module.
 
@@ -114,11 +118,12 @@ def decide_promotion(
         champion: the present one; None if there is none.
         store_option: end of the command in a hint that names the versions' store.
         opening: which opening of its test set the challenger's test is, from 1; None: counts as the first.
+        last_champion: the version that was champion last, if any; named if there is no champion now.
 
     Raises:
         BadInputError: an objective that cannot be computed from probabilities.
     """
-    decision = _decide(challenger, champion, opening_level(opening or 1))
+    decision = _decide(challenger, champion, opening_level(opening or 1), last_champion)
     compared = decision.p_value is not None
     counted = "" if opening is None else f"; {describe_opening(opening, compared=compared)}"
     hint = ""
@@ -128,9 +133,10 @@ def decide_promotion(
     return replace(decision, reason=f"{decision.reason}{counted}{hint}", opening=opening)
 
 
-def _decide(challenger: Candidate, champion: Candidate | None, level: float) -> PromotionDecision:
+def _decide(challenger: Candidate, champion: Candidate | None, level: float, last: int | None) -> PromotionDecision:
     if champion is None:
-        return PromotionDecision(True, "first version: there was no champion")
+        lost = f"there is no champion now; the last was version {last}"
+        return PromotionDecision(True, "first version: there was no champion" if last is None else lost)
     if champion.version == challenger.version:
         return PromotionDecision(True, "is the champion already")
     if champion.simulated != challenger.simulated:

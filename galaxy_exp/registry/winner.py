@@ -26,11 +26,10 @@ from galaxy_exp.journal.events import ModelRegistered, PromotionDecided, SealedT
 from galaxy_exp.journal.journal import Journal
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.registry import held_out, version_tags
-from galaxy_exp.registry.champion import apply_promotion, read_decision
+from galaxy_exp.registry.champion import apply_promotion, decide_against_champion, read_decision
 from galaxy_exp.registry.model_card import write_card
 from galaxy_exp.registry.networks import Variant, evaluate_model, write_ensemble
 from galaxy_exp.registry.packaging import ModelPackage, log_and_register
-from galaxy_exp.registry.promotion import decide_promotion, find_champion, load_candidate
 from galaxy_exp.tracking.addresses import uri_option
 from galaxy_exp.tracking.store import tracking_errors
 
@@ -154,12 +153,10 @@ def promote_winner(journal: Journal, folder: SweepFolder, client: MlflowClient) 
         return
     name, version = record.registered.name, record.registered.version
     with tracking_errors(record.tracking_uri):
-        decision = read_decision(client, name, version) or decide_promotion(
-            load_candidate(client, name, version),
-            find_champion(client, name),
-            store_option=uri_option(client.tracking_uri),
-            opening=_count_openings(record, folder, client),
-        )
+        decision = read_decision(client, name, version)
+        if decision is None:
+            opening, option = _count_openings(record, folder, client), uri_option(client.tracking_uri)
+            decision, _ = decide_against_champion(client, name, version, lambda *_: opening, option)
         apply_promotion(client, name, version, decision)
     journal.append(
         PromotionDecided(

@@ -140,7 +140,7 @@ class TestUri:
         (row,) = json.loads(elsewhere.call("models", "list", *uri, "--format", "json").stdout)
         assert row["name"] == "tiny-model"
         assert (
-            "version 1 of tiny-model is now champion"
+            "version 1 of tiny-model is champion already"
             in elsewhere.call("models", "promote", "tiny-model", "1", *uri).stderr
         )
         refused = elsewhere.call("models", "rollback", "tiny-model", *uri, exit_code=2)

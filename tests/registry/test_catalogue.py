@@ -159,6 +159,37 @@ def test_an_alias_that_was_moved_without_galaxy_exp_is_rolled_back_too(three: st
     assert history[2]["reason"].endswith("the reason given: again")
 
 
+def test_an_alias_that_was_set_without_galaxy_exp_is_recorded_by_promote(
+    three: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before each of its writes, until there are no more."""
+    writing = [name for name in vars(MlflowClient) if re.match("set_|delete_|update_", name)]
+    for n_writes in count():
+        promote(three, 2, store.uri, force=True)
+        n_entries, written = len(list_history(three, store.uri)), list[str]()
+        store.client.set_model_version_tag(three, "3", version_tags.PROMOTION, "challenger")
+        store.client.set_model_version_tag(three, "3", version_tags.PROMOTION_REASON, "not comparable")
+        for alias in ("challenger", "champion"):
+            store.client.set_registered_model_alias(three, alias, "3")
+        with monkeypatch.context() as patch:
+            for name in writing:
+                patch.setattr(MlflowClient, name, killed_after(n_writes, written, getattr(MlflowClient, name)))
+            with suppress(KeyboardInterrupt):
+                assert promote(three, 3, store.uri, reason="seen") == 2
+                break
+        promote(three, 3, store.uri, reason="seen")
+        (third, _, _) = list_models(store.uri, three)
+        assert (third["aliases"], third["promotion"]) == (["champion"], "by hand")
+        recorded = "promoted by hand (the alias was set without galaxy_exp); the reason given: seen"
+        assert third["reason"] == recorded
+        assert show_model(three, store.uri)["card"].endswith(f"by hand: {recorded}\n")
+        history = list_history(three, store.uri)[n_entries:]
+        assert [(entry["version"], entry["previous"], entry["reason"]) for entry in history] == [(3, 2, recorded)]
+        assert promote(three, 3, store.uri) is None
+    assert n_writes > 5
+    assert rollback(three, store.uri) == 2
+
+
 def test_a_tag_that_was_edited_by_hand_is_left_out(three: str, store: Store) -> None:
     promote(three, 2, store.uri, force=True)
     for tag in ("galaxy_exp.test.accuracy", version_tags.PROMOTION_OPENING, version_tags.PREVIOUS_CHAMPION):
@@ -176,6 +207,24 @@ def test_a_tag_that_was_edited_by_hand_is_left_out(three: str, store: Store) -> 
         rollback(three, store.uri)
     assert promote(three, 3, store.uri, force=True) == 2
     assert promote(three, 2, store.uri, force=True) == 3
+
+
+def test_a_version_that_was_deleted_cannot_be_rolled_back_to(three: str, store: Store) -> None:
+    promote(three, 2, store.uri, force=True)
+    store.client.delete_model_version(three, "1")
+    deleted = f"{three} version 1, the champion before version 2, was deleted; make another one champion: galaxy-exp "
+    with pytest.raises(ModelError, match=f"{deleted}models promote {three} VERSION --uri"):
+        rollback(three, store.uri)
+
+
+def test_an_alias_that_was_removed_by_hand_is_no_first_version(three: str, store: Store) -> None:
+    promote(three, 2, store.uri, force=True)
+    store.client.delete_registered_model_alias(three, "champion")
+    assert promote(three, 2, store.uri) is None
+    shown = show_model(three, store.uri)
+    assert shown["reason"] == "promoted by hand (there is no champion now; the last was version 2)"
+    assert version_tags.PREVIOUS_CHAMPION not in shown["tags"]
+    assert [(entry["version"], entry["previous"]) for entry in shown["history"]] == [(2, 1), (2, None)]
 
 
 def test_a_name_without_versions_is_not_an_empty_list(three: str, store: Store) -> None:

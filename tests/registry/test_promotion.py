@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from galaxy_exp.errors import ModelError
 from galaxy_exp.registry import version_tags
 from galaxy_exp.registry.catalogue import show_model
-from galaxy_exp.registry.champion import apply_promotion, promote, read_decision, rollback
+from galaxy_exp.registry.champion import apply_promotion, decide_against_champion, promote, read_decision, rollback
 from galaxy_exp.registry.held_out import HeldOutPredictions, fetch_held_out_predictions, log_held_out_predictions
 from galaxy_exp.registry.packaging import ModelVersionRef
 from galaxy_exp.registry.promotion import (
@@ -338,7 +338,8 @@ def test_by_hand_the_evidence_is_written_anew_and_before_the_alias_moves(
     store.client.delete_registered_model_alias(first.name, version_tags.CHAMPION)
     promote(first.name, 2, store.uri)
     alone = read_decision(store.client, first.name, 2)
-    assert alone == PromotionDecision(True, "promoted by hand (first version: there was no champion)")
+    expected = "promoted by hand (there is no champion now; the last was version 2)"
+    assert alone == PromotionDecision(True, expected)
 
 
 def test_by_hand_the_same_comparison_counts_as_before_and_another_is_one_more_opening(
@@ -354,6 +355,35 @@ def test_by_hand_the_same_comparison_counts_as_before_and_another_is_one_more_op
     promote(first.name, 3, store.uri)
     store.client.set_registered_model_alias(first.name, version_tags.CHAMPION, "1")
     assert _opening_of_refusal(store, second) > counted[0]
+
+
+def test_by_hand_what_cannot_be_compared_is_no_opening(
+    versions: Versions, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = versions(0.7, 0.9)
+    store.client.set_model_version_tag(first.name, "1", version_tags.TEST_DIGEST, "another")
+    for opening, ref in enumerate((first, second), start=1):
+        _gate(store, ref, opening)
+    openers: list[str] = []
+    monkeypatch.setattr("galaxy_exp.registry.champion.record_opening", lambda *entry: openers.append(entry[2]))
+    refused = r"not promoted: not comparable: [^;]*; to promote it anyway"
+    with pytest.raises(ModelError, match=refused):
+        promote(first.name, 2, store.uri)
+    assert openers == []
+
+
+def test_a_champion_that_changes_meanwhile_is_compared_too(versions: Versions, store: Store) -> None:
+    first, second, third = versions(0.6, 0.7, 0.9)
+    _gate(store, first)
+
+    def count_opening(challenger: Candidate, champion: Candidate | None) -> int:
+        store.client.set_registered_model_alias(first.name, version_tags.CHAMPION, str(third.version))
+        return 2
+
+    decision, champion = decide_against_champion(store.client, second.name, second.version, count_opening)
+    assert champion is not None
+    assert (champion.version, decision.promote) == (3, False)
+    assert decision.reason.startswith("worse than version 3")
 
 
 def test_by_hand_the_same_names_in_two_stores_are_two_openings(

@@ -546,7 +546,7 @@ class TestPromoting:
         self, sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type
     ) -> None:
         made = sweep(0.5).to_registered()
-        for step in ("decide_promotion", "apply_promotion", "read_decision"):
+        for step in ("decide_against_champion", "apply_promotion", "read_decision"):
             with monkeypatch.context() as patch, pytest.raises(expected, match=str(raised)) as caught:
                 patch.setattr(winner, step, _raising(raised))
                 made.promote()
