@@ -63,6 +63,20 @@ class Drawing(Averaged):
         )
 
 
+class Adapting(Averaged):
+    """Its `fit` adapts a layer to the images, before the first epoch only."""
+
+    def build(self, hp):
+        model = keras.Sequential([keras.Input(self.image_shape), keras.layers.Normalization(), super().build(hp)])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    def fit(self, hp, model, x, y, initial_epoch=0, **kwargs):
+        if initial_epoch == 0:
+            model.layers[0].adapt(np.asarray(x, "float32"))
+        return model.fit(x, y, shuffle=False, initial_epoch=initial_epoch, **kwargs)
+
+
 class WithoutInitialEpoch(Averaged):
     def fit(self, hp, model, x, y, epochs, callbacks, verbose=0):
         return model.fit(x, y, epochs=epochs, callbacks=callbacks, verbose=verbose)

@@ -25,7 +25,7 @@ from galaxy_exp.hypermodel.outputs import OutputKind
 from galaxy_exp.records import EpochReport, TrialSpec
 from galaxy_exp.training.fitting import takes_initial_epoch
 from galaxy_exp.training.recorder import BestEpoch, EpochRecorder
-from galaxy_exp.training.trial_network import TrialNetwork
+from galaxy_exp.training.trial_network import TrialNetwork, apply_statistics
 
 __all__ = ["NO_MODEL_FIT", "OTHER_MODEL", "CannotContinueError", "Continuation", "Snapshot", "why_not_continuable"]
 
@@ -171,6 +171,7 @@ class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
         for part, variables, _ in parts:
             for index, variable in enumerate(variables):
                 variable.assign(_typed(found.arrays[f"{part}/{index}"], variable.dtype))
+        apply_statistics(model)
         _restore_recorder(self._recorder, model, found)
         if (shared := found.arrays.get("seed_generator")) is not None:
             seed_generator.global_seed_generator().state.assign(shared)

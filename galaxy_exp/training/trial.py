@@ -34,7 +34,7 @@ from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fi
 from galaxy_exp.training.machine import fresh_session, resolve_precision
 from galaxy_exp.training.recorder import DivergedError, EpochRecorder
 from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
-from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
+from galaxy_exp.training.trial_network import TrialNetwork, apply_statistics, build_network, rehearse_keeping
 from galaxy_exp.wording import shorten
 
 __all__ = ["MAX_REASON", "failure_reason", "run_trial"]
@@ -178,6 +178,7 @@ def _finish(
     seconds = recorder.seconds_per_image
     _check_constraints(spec, {"parameters": progress.parameters, "flops": progress.flops, "seconds_per_image": seconds})
     network.model.set_weights(recorder.best.weights)
+    apply_statistics(network.model)
     save_network(model, recorder.best.kind, spec.folder, image_shape)
     save_probabilities(recorder.best.probabilities, spec.folder)
     save_history(recorder.reports, spec.folder)

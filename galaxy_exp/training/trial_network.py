@@ -32,7 +32,15 @@ from galaxy_exp.training.label_forms import LabelForm, LossError, find_label_for
 from galaxy_exp.training.predictions import OutputError, check_outputs
 from galaxy_exp.training.trial_files import load_network, save_network
 
-__all__ = ["CannotBeKeptError", "TrialNetwork", "build_network", "defines_fit", "prepare_network", "rehearse_keeping"]
+__all__ = [
+    "CannotBeKeptError",
+    "TrialNetwork",
+    "apply_statistics",
+    "build_network",
+    "defines_fit",
+    "prepare_network",
+    "rehearse_keeping",
+]
 
 DEFAULT_BATCH_SIZE = 32
 """Of a network without a hyperparameter `batch_size`; Keras's own default."""
@@ -217,6 +225,13 @@ def _with_floats(call: Callable[..., Any]) -> Callable[..., Any]:
         return call(keras.ops.cast(images, "float32"), *arguments, **keywords)
 
     return call_with_floats
+
+
+def apply_statistics(model: keras.Model) -> None:
+    """Makes each Normalization layer compute with its variables, of which it has copies, after these were assigned."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:

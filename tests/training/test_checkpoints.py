@@ -107,7 +107,7 @@ def test_a_trial_that_was_paused_ends_as_one_that_was_not(make_spec, folder, opt
     assert [line.split(",")[0] for line in (last.folder / "history.csv").read_text().split()] == ["epoch", *"1234"]
 
 
-@pytest.mark.parametrize("model", ["Averaged", "Scheduled", "Passing", "Drawing"])
+@pytest.mark.parametrize("model", ["Averaged", "Scheduled", "Passing", "Drawing", "Adapting"])
 def test_a_trial_of_a_user_defined_hypermodel_continues_likewise(make_spec, folder, model):
     spec = make_spec(f"continuing_hypermodels:{model}", epochs=4, checkpoints=folder)
     whole = replace(spec, folder=spec.folder.with_name("whole"))
