@@ -157,7 +157,7 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         complete_configuration(hypermodel, space, values, f"search.enqueue.{position}", declared)
         for position, values in enumerate(config.search.enqueue)
     ]
-    source = digest_source(config.hypermodel)
+    source = digest_source(reference)
     evidence = _evidence(config, project, sweep_id, dataset.digest, space, source, say)
     data = prepare_split(dataset, config.data.split, project.data_cache)
     _check_agreement(config, open_split(data.files).validation_votes, " on a validation image")
@@ -220,16 +220,16 @@ def check_hypermodel(record: SweepRecord, folder: SweepFolder, data: PreparedDat
     if record.config.hypermodel != BUILT_IN_HYPERMODEL and record.winner is None:
         with _traceback_kept(folder.project.worker_log(folder.sweep_id)):
             _discover_again(record, folder, data, say_nothing)
-        note_changed_source(record, say)
+        note_changed_source(record, folder, say)
 
 
-def note_changed_source(record: SweepRecord, say: Say) -> None:
+def note_changed_source(record: SweepRecord, folder: SweepFolder, say: Say) -> None:
     """Says if the file that defines the hypermodel has changed since the sweep began."""
-    from galaxy_exp.hypermodel.loading import digest_source
+    from galaxy_exp.hypermodel.loading import digest_source, locate_hypermodel
 
     reference, source = record.config.hypermodel, record.started.hypermodel_source
     with redirect_stdout(sys.stderr):  # keeps what a user's module prints out of JSON output
-        has_changed = bool(source) and digest_source(reference) != source
+        has_changed = bool(source) and digest_source(locate_hypermodel(reference, folder.path)) != source
     if has_changed:
         say(
             f"hypermodel: the file of {reference} has changed since sweep {record.sweep_id} began; if the network is "

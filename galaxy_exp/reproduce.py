@@ -139,7 +139,7 @@ def reproduce_trial(reference: str, *, tolerance: float = TOLERANCE, say: Say | 
     say = say or say_nothing
     data = restore_data(record, folder, say)
     add_import_paths(record.started.import_paths)
-    note_changed_source(record, say)
+    note_changed_source(record, folder, say)
     if is_identity(identity := trial.values.get("encoder")):
         find_encoder(str(trial.values["start"]), str(identity), folder.encoders)
     scratch = Path(tempfile.mkdtemp(prefix="galaxy_exp_reproduce_"))

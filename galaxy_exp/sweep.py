@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from galaxy_exp.config import SweepConfig, parse_sweep
 from galaxy_exp.config.differences import changes_workers
 from galaxy_exp.config.reading import FlagValue, SweepFile, read_sweep
-from galaxy_exp.environment import add_import_paths
+from galaxy_exp.environment import add_import_paths, what_is_imported
 from galaxy_exp.errors import (
     BadInputError,
     ConfigError,
@@ -110,6 +110,7 @@ def run_sweep(
         SweepInterrupted: Ctrl-C, SIGTERM or SIGHUP; `resume_sweep` continues.
         TrackingError: MLflow could not be written to at the end; `resume_sweep` registers later.
     """
+    _refuse_while_importing("run_sweep")
     _check_verbosity(verbose)
     config, source = _read(sweep, overrides, flags)
     try:
@@ -117,6 +118,15 @@ def run_sweep(
     except ConfigError as error:
         where = "" if source is None else f"{sweep}: "
         raise ConfigError([f"{where}{problem}" for problem in error.problems]) from error.__cause__
+
+
+def _refuse_while_importing(function: str) -> None:
+    """Raises ConfigError for a script that names what it defines itself: it would begin sweep after sweep."""
+    if name := what_is_imported():
+        raise ConfigError(
+            f"{function} was called while {name} was imported for a sweep; expected the call under "
+            'if __name__ == "__main__":'
+        )
 
 
 def _check_verbosity(verbose: int) -> None:
@@ -218,6 +228,7 @@ def resume_sweep(
         JournalError: another process runs this sweep, or there is nothing to resume.
         GalaxyExpError: as of `run_sweep`.
     """
+    _refuse_while_importing("resume_sweep")
     _check_verbosity(verbose)
     project = ProjectFolder.default()
     folder = project.find_sweep(reference) if reference else find_unfinished(project)

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import inspect
 import pickle
+import pickletools
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from typing import Any
 import keras
 import keras_tuner
 
+from galaxy_exp.environment import importing, is_installed
 from galaxy_exp.errors import ConfigError, typed_reason
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.questions import Questions
@@ -30,6 +32,7 @@ from galaxy_exp.wording import did_you_mean, nearest
 __all__ = [
     "BUILT_IN",
     "digest_source",
+    "import_hypermodel",
     "is_same_hypermodel",
     "load_hypermodel",
     "locate_hypermodel",
@@ -111,6 +114,15 @@ def load_hypermodel(
     )
 
 
+def import_hypermodel(reference: str) -> None:
+    """Imports the modules of a hypermodel, without constructing it.
+
+    Raises:
+        ConfigError: as of `load_hypermodel`.
+    """
+    _find(reference)
+
+
 def store_hypermodel(hypermodel: Any, folder: Path) -> str:
     """The reference for a hypermodel; writes it into the sweep's folder unless it can be imported.
 
@@ -168,17 +180,36 @@ def is_same_hypermodel(reference: str, folder: Path, other: Path) -> bool:
 def digest_source(reference: str) -> str:
     """SHA-256 in hex of the file that defines a hypermodel; empty without one.
 
-    The built-in hypermodel is known by the version of the package, a pickled one is stored with its sweep.
+    The built-in hypermodel is known by the version of the package. A pickled one is stored with its sweep, but for what
+    it imports: the digest is of the user's own modules that the pickle names, if any.
+
+    Args:
+        reference: as `locate_hypermodel` returns it.
     """
-    if reference in BUILT_IN or reference.startswith(_PICKLED):
+    if reference in BUILT_IN:
         return ""
     target = _find(reference)
+    if reference.startswith(_PICKLED):
+        return _digest_modules(Path(reference.removeprefix(_PICKLED)))
     is_definition = inspect.isclass(target) or inspect.isfunction(target)
     try:  # an instance is made where it is imported from, whatever its class
         file = inspect.getfile(target if is_definition else sys.modules[reference.partition(":")[0]])
         return hashlib.sha256(Path(file).read_bytes()).hexdigest()
     except (TypeError, OSError):  # defined in C or without a file
         return ""
+
+
+def _digest_modules(pickled: Path) -> str:
+    texts = {argument for _, argument, _ in pickletools.genops(pickled.read_bytes()) if isinstance(argument, str)}
+    digest = hashlib.sha256()
+    found = False
+    for name in sorted(texts & sys.modules.keys()):
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is None or name == "__main__" or name.startswith("galaxy_exp.") or is_installed(Path(file)):
+            continue
+        digest.update(Path(file).read_bytes())
+        found = True
+    return digest.hexdigest() if found else ""
 
 
 def _find(reference: str) -> Any:
@@ -188,7 +219,7 @@ def _find(reference: str) -> Any:
         return _import_attribute(reference)
     file = Path(reference.removeprefix(_PICKLED))
     try:
-        with file.open("rb") as stream:
+        with file.open("rb") as stream, importing(reference):
             return _Unpickler(stream).load()
     except (Exception, SystemExit) as error:  # what was pickled may import anything
         raise ConfigError(f"hypermodel: {file} cannot be loaded: {typed_reason(error)}") from error
@@ -209,7 +240,10 @@ def _import_attribute(reference: str) -> Any:
             "or package.module:ClassName"
         )
     try:
-        module = importlib.import_module(module_name)
+        with importing(module_name):
+            module = importlib.import_module(module_name)
+    except ConfigError as error:
+        raise ConfigError(f"hypermodel: {reference}: {error}") from error
     except (Exception, SystemExit) as error:  # a user's module can raise anything
         raise ConfigError(
             f"hypermodel: {reference}: cannot import {module_name}: {typed_reason(error)} "

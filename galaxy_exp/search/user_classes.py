@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
+from galaxy_exp.environment import importing
 from galaxy_exp.errors import ConfigError, SweepFailedError, typed_reason
 from galaxy_exp.wording import did_you_mean
 
@@ -26,7 +28,10 @@ def load_class(key: str, reference: str) -> type[Any]:
     module_name, _, name = reference.partition(":") if ":" in reference else reference.rpartition(".")
     where = f"{key}: {reference}"
     try:
-        module = importlib.import_module(module_name)
+        with importing(module_name):
+            module = importlib.import_module(module_name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     except (Exception, SystemExit) as error:  # a user's module can raise anything
         raise ConfigError(
             f"{where}: cannot import {module_name}: {typed_reason(error)} "
@@ -64,7 +69,8 @@ def construct(
             raise ConfigError(f"{key}_options.{name}: {reference} does not take it; {did_you_mean(name, free)}")
     accepted = {name: value for name, value in known.items() if name in names}
     try:
-        return factory(**{**accepted, **options})
+        with redirect_stdout(sys.stderr):  # keeps what it prints out of JSON output
+            return factory(**{**accepted, **options})
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{key}: {reference} raised {typed_reason(error)}") from error
 

@@ -143,6 +143,16 @@ def test_module_that_cannot_be_imported() -> None:
         load_dataset(DataConfig(source="no_such:X"))
 
 
+def test_what_it_prints_is_not_among_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = f"print('imported')\nfrom {__name__} import Good\nclass Talks(Good):\n    def load(self):\n"
+    (tmp_path / "talks.py").write_text(f"{source}        print('loading')\n        return super().load()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    load_dataset(DataConfig(source="talks:Talks"))
+    assert capsys.readouterr() == ("", "imported\nloading\n")
+
+
 def test_module_that_ends_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "source_that_exits.py").write_text("import sys\n\nsys.exit()\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,5 +1,8 @@
 """Hypermodels given as objects: by name where they can be imported, else in the sweep's folder."""
 
+import functools
+import sys
+
 import keras
 import keras_tuner
 import pytest
@@ -7,7 +10,7 @@ import toys
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.hypermodel import GalaxyCNN, load_hypermodel
-from galaxy_exp.hypermodel.loading import is_same_hypermodel, locate_hypermodel, store_hypermodel
+from galaxy_exp.hypermodel.loading import digest_source, is_same_hypermodel, locate_hypermodel, store_hypermodel
 
 
 def tiny_network(hp, n_classes):
@@ -122,3 +125,24 @@ def test_what_an_earlier_release_pickled_from_a_module_that_has_moved_is_found(t
     file = tmp_path / "hypermodel.pkl"
     file.write_bytes(f"c{module}\n{name}\n.".encode())  # pickle's opcode for a global, and the end
     assert load_hypermodel(f"pickled:{file}", (8, 8, 3), 3).name == name
+
+
+@pytest.mark.parametrize("made", ["helper.Net(3)", "functools.partial(helper.build, width=2)", "uses_it"])
+def test_what_a_pickled_one_imports_from_the_user_s_modules_is_noticed_when_it_changes(tmp_path, monkeypatch, made):
+    module = tmp_path / "helper.py"
+    text = "class Net:\n    def __init__(self, n): self.n = n\ndef build(hp, width): pass\n"
+    module.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "helper", raising=False)
+    names = {"functools": functools}
+    exec("import helper\ndef uses_it(hp): return helper.build(hp, 2)\n", names)  # as a cell of a notebook
+    reference = locate_hypermodel(store_hypermodel(eval(made, names), tmp_path), tmp_path)
+    before = digest_source(reference)
+    assert before == digest_source(reference) != ""
+    module.write_text(f"{text}# edited\n")
+    assert digest_source(reference) != before
+
+
+def test_a_pickled_one_of_installed_modules_alone_has_no_source(tmp_path):
+    hypermodel = keras_tuner.applications.HyperXception(input_shape=(72, 72, 3), classes=3)
+    assert digest_source(locate_hypermodel(store_hypermodel(hypermodel, tmp_path), tmp_path)) == ""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from typing import Any, NotRequired, Protocol, Required, TypedDict
 
 import numpy as np
@@ -16,6 +18,7 @@ from galaxy_exp.data.dataset import ImageDataset, build_dataset
 from galaxy_exp.data.image_arrays import as_image_array, check_images
 from galaxy_exp.data.sources.vote_columns import read_vote_arrays
 from galaxy_exp.data.split import parse_parts
+from galaxy_exp.environment import importing
 from galaxy_exp.errors import DataError, typed_reason
 from galaxy_exp.questions import Votes
 from galaxy_exp.wording import did_you_mean
@@ -91,7 +94,8 @@ def load_user_source(config: DataConfig) -> ImageDataset:
 
 def _import_class(reference: str, where: str) -> Any:
     module_name, _, name = reference.partition(":")
-    module = _call(f"{where}: importing {module_name}", lambda: importlib.import_module(module_name))
+    with importing(module_name):
+        module = _call(f"{where}: importing {module_name}", lambda: importlib.import_module(module_name))
     found = getattr(module, name, None)
     if found is None:
         public = [known for known in vars(module) if not known.startswith("_")]
@@ -114,7 +118,8 @@ def _construct(where: str, factory: Any, options: Mapping[str, Any]) -> Any:
 
 def _call(what: str, function: Any) -> Any:
     try:
-        return function()
+        with redirect_stdout(sys.stderr):  # keeps what it prints out of JSON output
+            return function()
     except (Exception, SystemExit) as error:
         raise DataError(f"{what} raised {typed_reason(error)}") from error
 
