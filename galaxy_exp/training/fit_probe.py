@@ -26,6 +26,10 @@ IMAGES_PER_CLASS = 2
 MOST_IMAGES = 64
 """The number of images in a rehearsal."""
 
+_MOST_STANDARDISED, _LEAST_BRIGHT = 10, 64
+"""Images as they are have a pixel of at least the second number, unless all are dark; scaled ones none above the first,
+whether they are divided by 255 or by their standard deviation."""
+
 
 class WrongLengthError(ValueError):
     """A `fit` does not train as many epochs as a trial has."""
@@ -70,7 +74,7 @@ class FitRehearsal:
         """Lets `fit` declare its hyperparameters in `hp`.
 
         Raises:
-            ConfigError: it trains another number of epochs than a trial has, on images that it scaled to 0 to 1, or
+            ConfigError: it trains another number of epochs than a trial has, on images that it scaled, or
                 another network than `model`.
             Exception: whatever `fit` raises, or an error of the network.
         """
@@ -229,13 +233,27 @@ def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np
 
 
 def _check_range(passed: Any, images: NDArray[np.uint8]) -> None:
-    if not hasattr(passed, "shape") or tuple(passed.shape) != images.shape or images.max() <= 1:
+    few = _first_batch(passed)
+    if not hasattr(few, "shape") or tuple(few.shape)[1:] != images.shape[1:]:
         return
-    if float(keras.ops.max(passed)) <= 1:
+    greatest, raw = float(keras.ops.max(few)), images.max()
+    if (greatest <= 1 < raw) or (greatest <= _MOST_STANDARDISED and raw >= _LEAST_BRIGHT):
         raise ScaledImagesError(
-            "its fit trains on images scaled to at most 1, but the trial's network is evaluated, and used later, on "
-            "images from 0 to 255; expected the scaling in the network: keras.layers.Rescaling(1 / 255)"
+            f"its fit trains on images scaled to at most {greatest:.3g}, but the trial's network is evaluated, and "
+            "used later, on images from 0 to 255; expected the scaling in the network: keras.layers.Rescaling(1 / 255)"
         )
+
+
+def _first_batch(passed: Any) -> Any:
+    """The images of a data set's or generator's first batch; the argument itself if it is an array."""
+    try:
+        if isinstance(passed, keras.utils.PyDataset):
+            passed = passed[0]
+        elif isinstance(passed, Iterator) or hasattr(passed, "element_spec"):  # a generator, or one of TensorFlow
+            passed = next(iter(passed))
+    except Exception:  # noqa: BLE001 - a user's data set can raise anything, and the few images may make no batch
+        return None
+    return passed[0] if isinstance(passed, tuple | list) and passed else passed
 
 
 def _expected(epochs: int) -> str:
