@@ -22,11 +22,11 @@ from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
 from galaxy_exp.records import Probe, Timing, TrialSpec
 from galaxy_exp.training.cached_features import use_cached_features
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
-from galaxy_exp.training.machine import fresh_session, memory_limit, resolve_precision
+from galaxy_exp.training.machine import memory_limit, resolve_precision
 from galaxy_exp.training.predictions import predict_outputs
 from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.trial import failure_reason
-from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping
+from galaxy_exp.training.trial_network import TrialNetwork, build_network, rehearse_keeping, trial_session
 from galaxy_exp.wording import format_bytes
 
 __all__ = ["TooLargeError", "estimate_memory", "probe_network", "refuse_many_weights"]
@@ -41,13 +41,13 @@ _VALIDATION_BATCHES = 8
 def probe_network(spec: TrialSpec, *, with_timing: bool) -> Probe:
     """Builds the network of a trial and describes it; with `with_timing`, also trains some steps of it."""
     precision = resolve_precision(spec.precision)
-    with fresh_session(spec.seed, precision, spec.deterministic):
-        try:
+    try:
+        with trial_session(spec):
             return _probe(spec, Probe(precision=precision), with_timing)
-        except TooLargeError as error:
-            return Probe(problem=str(error), precision=precision)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
-            return Probe(problem=failure_reason(error), precision=precision)
+    except TooLargeError as error:
+        return Probe(problem=str(error), precision=precision)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a hypermodel can raise anything
+        return Probe(problem=failure_reason(error), precision=precision)
 
 
 def _probe(spec: TrialSpec, known: Probe, with_timing: bool) -> Probe:

@@ -10,10 +10,10 @@ import keras
 
 from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialSpec, TrialState
 from galaxy_exp.training.fitting import TrainingEnded, fit_model, open_split
-from galaxy_exp.training.machine import fresh_session, memory_limit, peak_memory, resolve_precision
+from galaxy_exp.training.machine import memory_limit, peak_memory, resolve_precision
 from galaxy_exp.training.recorder import read_numbers
 from galaxy_exp.training.trial import failure_reason
-from galaxy_exp.training.trial_network import build_network
+from galaxy_exp.training.trial_network import build_network, trial_session
 
 __all__ = ["WINDOW_SECONDS", "measure_throughput"]
 
@@ -43,7 +43,7 @@ def measure_throughput(spec: TrialSpec, report: Callable[[EpochReport], Decision
     state, reason = TrialState.STOPPED, "measured"
     precision = resolve_precision(spec.precision)
     try:
-        with fresh_session(spec.seed, precision, spec.deterministic):
+        with trial_session(spec):
             _train(spec, watch)
     except TrainingEnded:
         pass

@@ -31,10 +31,16 @@ from galaxy_exp.training.checkpoints import Checkpoints
 from galaxy_exp.training.continuation import CannotContinueError, Continuation
 from galaxy_exp.training.fit_probe import LengthGuard, UntrainedGuard, WrongLengthError
 from galaxy_exp.training.fitting import NO_EPOCH, SplitArrays, TrainingEnded, fit_model, open_split
-from galaxy_exp.training.machine import fresh_session, resolve_precision
+from galaxy_exp.training.machine import resolve_precision
 from galaxy_exp.training.recorder import DivergedError, EpochRecorder
 from galaxy_exp.training.trial_files import save_history, save_network, save_probabilities
-from galaxy_exp.training.trial_network import TrialNetwork, apply_statistics, build_network, rehearse_keeping
+from galaxy_exp.training.trial_network import (
+    TrialNetwork,
+    apply_statistics,
+    build_network,
+    rehearse_keeping,
+    trial_session,
+)
 from galaxy_exp.wording import shorten
 
 __all__ = ["MAX_REASON", "failure_reason", "run_trial"]
@@ -101,7 +107,7 @@ def run_trial(spec: TrialSpec, report: Callable[[EpochReport], Decision]) -> Tri
 def _train(spec: TrialSpec, report: Callable[[EpochReport], Decision], progress: _Progress) -> str | None:
     """Why the trial must begin anew, if so."""
     try:
-        with fresh_session(spec.seed, spec.precision, spec.deterministic):
+        with trial_session(spec):
             _train_in_session(spec, report, progress)
     except CannotContinueError as error:
         return str(error)

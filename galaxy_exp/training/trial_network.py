@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +20,16 @@ from galaxy_exp.encoder_file import find_encoder, is_identity
 from galaxy_exp.errors import ConfigError, DataError, is_disk_full, reason_of
 from galaxy_exp.hypermodel.discovery import to_kerastuner
 from galaxy_exp.hypermodel.galaxy_cnn import GalaxyCNN
-from galaxy_exp.hypermodel.loading import load_hypermodel
+from galaxy_exp.hypermodel.loading import import_hypermodel, load_hypermodel
 from galaxy_exp.hypermodel.on_device import overrides
 from galaxy_exp.hypermodel.outputs import OutputKind, find_output_kind, to_probabilities
 from galaxy_exp.hypermodel.saving import is_portable
 from galaxy_exp.questions import Questions
 from galaxy_exp.records import ENCODER_GONE, TrialSpec
 from galaxy_exp.space.search_space import SearchSpace
-from galaxy_exp.training.fresh_weights import refuse_shared_weights
+from galaxy_exp.training.fresh_weights import made_generators, refuse_shared_weights, restart_others
 from galaxy_exp.training.label_forms import LabelForm, LossError, find_label_form
+from galaxy_exp.training.machine import fresh_session, resolve_precision
 from galaxy_exp.training.predictions import OutputError, check_outputs
 from galaxy_exp.training.trial_files import load_network, save_network
 
@@ -40,6 +41,7 @@ __all__ = [
     "defines_fit",
     "prepare_network",
     "rehearse_keeping",
+    "trial_session",
 ]
 
 DEFAULT_BATCH_SIZE = 32
@@ -84,6 +86,18 @@ class TrialNetwork:
         return int(self.hp.values.get("batch_size", DEFAULT_BATCH_SIZE))
 
 
+@contextmanager
+def trial_session(spec: TrialSpec) -> Iterator[None]:
+    """`fresh_session` for a trial. The user's modules are imported before: what they set in Keras holds in no trial.
+
+    Raises:
+        ConfigError: they cannot be imported.
+    """
+    import_hypermodel(spec.hypermodel)
+    with fresh_session(spec.seed, resolve_precision(spec.precision), spec.deterministic):
+        yield
+
+
 def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
     """Builds the network of a trial with its weights, and finds the form of labels that its loss accepts.
 
@@ -91,26 +105,35 @@ def build_network(spec: TrialSpec, images: NDArray[np.uint8]) -> TrialNetwork:
         OutputError, LossError: see `prepare_network`.
         SharedWeightsError: an earlier trial of this process trained some of its weights.
         DataError: it begins with ENCODER_GONE; the encoder that the network starts from is not there.
+        ConfigError: the hypermodel cannot be loaded, or it changes the dtype policy.
         Exception: whatever the hypermodel raises.
     """
     n_classes, votes = len(spec.data.class_names), spec.data.votes
     questions = None if votes is None else votes.questions
     are_counts = votes is not None and votes.are_counts
-    hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes, questions, are_counts)
-    hp = to_kerastuner(SearchSpace.from_config(spec.space), spec.values)
-    if isinstance(hypermodel, GalaxyCNN):
-        hypermodel.stored_encoders = spec.encoders
-        if is_identity(identity := spec.values.get("encoder")):
-            try:
-                find_encoder(str(spec.values["start"]), str(identity), spec.encoders)
-            except ConfigError as error:
-                raise DataError(f"{ENCODER_GONE}: {error}") from error
-    model = hypermodel.build(hp)
-    network = prepare_network(
-        spec.hypermodel, hypermodel, hp, model, images, n_classes, questions, jit_compile=spec.jit_compile
-    )
+    policy = keras.config.dtype_policy().name
+    with made_generators() as made:
+        hypermodel = load_hypermodel(spec.hypermodel, images.shape[1:], n_classes, questions, are_counts)
+        hp = to_kerastuner(SearchSpace.from_config(spec.space), spec.values)
+        if isinstance(hypermodel, GalaxyCNN):
+            hypermodel.stored_encoders = spec.encoders
+            if is_identity(identity := spec.values.get("encoder")):
+                try:
+                    find_encoder(str(spec.values["start"]), str(identity), spec.encoders)
+                except ConfigError as error:
+                    raise DataError(f"{ENCODER_GONE}: {error}") from error
+        model = hypermodel.build(hp)
+        network = prepare_network(
+            spec.hypermodel, hypermodel, hp, model, images, n_classes, questions, jit_compile=spec.jit_compile
+        )
+    if (found := keras.config.dtype_policy().name) != policy:
+        raise ConfigError(
+            f"hypermodel: {spec.hypermodel} changes Keras's dtype policy from {policy} to {found} (set_global_policy "
+            "or clear_session); expected a build that leaves it, and training.precision in the sweep file"
+        )
     if type(hypermodel) is not GalaxyCNN:  # which makes its layers anew; all weights would be read for nothing
         refuse_shared_weights(model)
+        restart_others(model, made, spec.seed)
     return network
 
 
@@ -241,10 +264,12 @@ def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
     user-defined parts each time. The random numbers of the training are not affected.
 
     Raises:
-        CannotBeKeptError: it cannot be saved and loaded; one line.
+        CannotBeKeptError: it cannot be saved and loaded, or has a tf.Variable, which would be kept as it is after the
+            last epoch instead of the best one; one line.
     """
     if isinstance(network.hypermodel, GalaxyCNN) and network.hypermodel.is_unchanged:
         return
+    _refuse_foreign_variables(network.model)
     key = (network.reference, frozenset(map(type, network.model._flatten_layers())))
     if key in _rehearsed:
         return
@@ -262,6 +287,33 @@ def rehearse_keeping(network: TrialNetwork, images: NDArray[np.uint8]) -> None:
             ) from error
     if is_portable(network.model):
         _rehearsed.add(key)
+
+
+def _refuse_foreign_variables(model: keras.Model) -> None:
+    if keras.backend.backend() != "tensorflow":
+        return
+    known = {id(variable.value) for variable in model.variables}
+    for layer in model._flatten_layers():
+        for name, value in vars(layer).items():
+            # those that begin with _self_ are TensorFlow's own lists of the others
+            if not name.startswith("_self_") and not _tensorflow_variables(value) <= known:
+                raise CannotBeKeptError(
+                    f"not trained, since it could not be kept: {name} of {type(layer).__name__} is a tf.Variable, "
+                    "which is not among the weights of a Keras network; expected keras.Variable or add_weight"
+                )
+
+
+def _tensorflow_variables(value: Any) -> set[int]:
+    """The identities of the variables of TensorFlow in a value, in containers too."""
+    import tensorflow as tf
+
+    if isinstance(value, tf.Variable):
+        return {id(value)}
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, list | tuple | set):
+        return set()
+    return set().union(*map(_tensorflow_variables, value))
 
 
 def _keep(network: TrialNetwork, folder: Path, images: NDArray[np.uint8]) -> None:

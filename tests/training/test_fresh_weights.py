@@ -7,6 +7,7 @@ import pytest
 from galaxy_exp.records import Decision, TrialState
 from galaxy_exp.training.fresh_weights import SharedWeightsError, refuse_shared_weights
 from galaxy_exp.training.trial import run_trial
+from galaxy_exp.training.trial_network import build_network, trial_session
 
 
 def network(*layers):
@@ -45,3 +46,26 @@ def test_a_trial_whose_build_returns_the_model_of_the_one_before_fails(make_spec
     states = [run_trial(spec, lambda report: Decision.CONTINUE) for _ in range(2)]
     assert [each.state for each in states] == [TrialState.COMPLETED, TrialState.FAILED]
     assert "expected a build that makes its layers anew" in states[1].reason
+
+
+def test_shared_random_layers_begin_with_the_seed_of_the_trial(make_spec, user_models):
+    """Whatever the trials before drew from them; those that are made in `build` have seeds already."""
+    shared = keras.layers.Dropout(0.5, name="shared")
+
+    def build(hp):
+        layers = [keras.Input((24, 24, 3)), keras.layers.Flatten(), shared, keras.layers.Dropout(0.1, seed=5)]
+        model = keras.Sequential([*layers, keras.layers.Dense(3)])
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        return model
+
+    user_models.build = build
+    spec = make_spec("user_models:build")
+    states = []
+    for _ in range(2):
+        with trial_session(spec):
+            model = build_network(spec, np.load(spec.data.train_images)).model
+        states.append([np.asarray(each) for each in model.variables if each.dtype != "float32"])
+        shared.seed_generator.next()
+    assert len(states[0]) == 2
+    assert [5, 0] in np.asarray(states[0]).tolist()
+    np.testing.assert_array_equal(*states)

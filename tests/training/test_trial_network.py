@@ -1,5 +1,7 @@
 """What is kept of a network answers as the network does."""
 
+import contextlib
+
 import keras
 import keras_tuner
 import numpy as np
@@ -119,3 +121,27 @@ def test_a_single_output_by_name_is_refused():
     model.compile("adam", "sparse_categorical_crossentropy")
     with pytest.raises(OutputError, match="the network gives a dict instead of one tensor"):
         prepared(model)
+
+
+class WithTensorFlowsVariable(keras.Model):
+    """Changes in training what `get_weights` does not know."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.inner = network(3)
+        self.scales = [keras.Variable(1.0)] if kind is None else {"one": kind(1.0)}
+
+    def call(self, images):
+        return self.inner(images)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a variable of TensorFlow")
+@pytest.mark.parametrize("is_foreign", [True, False])
+def test_a_variable_that_keras_does_not_keep_is_refused(is_foreign):
+    import tensorflow as tf
+
+    model = WithTensorFlowsVariable(tf.Variable if is_foreign else None)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    refused = pytest.raises(CannotBeKeptError, match=r"scales of WithTensorFlowsVariable is a tf.Variable, which")
+    with refused if is_foreign else contextlib.nullcontext():
+        rehearse_keeping(prepared(model), IMAGES)
