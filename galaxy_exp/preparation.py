@@ -143,14 +143,14 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
 
     reference = locate_hypermodel(config.hypermodel, project.sweep(sweep_id).path)
     with _traceback_kept(project.worker_log(sweep_id)):
-        images, labels, n_classes = dataset.images, dataset.labels, dataset.n_classes
-        hypermodel, declared = _discover(config, reference, images, labels, n_classes, say, votes=dataset.votes)
+        arrays = dataset.images, dataset.labels, dataset.n_classes
+        hypermodel, declared, obstacle = _discover(config, reference, *arrays, say, votes=dataset.votes)
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
     # decided once: a limit of hours that is set or changed later does not change what is proposed
     config = config.model_copy(update={"search": config.search.model_copy(update={"cost": config.search.cost_choice})})
     requested = config.search.scheduler
-    config = _without_pausing(config, hypermodel, say)
+    config = _without_pausing(config, hypermodel, obstacle, say)
     for position, values in enumerate(config.search.enqueue):
         _refuse_encoder(hypermodel, values, f"search.enqueue.{position}")
     enqueued = [
@@ -202,7 +202,7 @@ def complete_values(
     from galaxy_exp.space.search_space import SearchSpace
 
     data = load_prepared(record, folder)
-    hypermodel, declared = _discover_again(record, folder, data, say)
+    hypermodel, declared, _ = _discover_again(record, folder, data, say)
     _refuse_encoder(hypermodel, stated, where)
     space = SearchSpace.from_config(record.started.space)
     return complete_configuration(hypermodel, space, stated, where, declared)
@@ -237,7 +237,9 @@ def note_changed_source(record: SweepRecord, folder: SweepFolder, say: Say) -> N
         )
 
 
-def _discover_again(record: SweepRecord, folder: SweepFolder, data: PreparedData, say: Say) -> tuple[Any, SearchSpace]:
+def _discover_again(
+    record: SweepRecord, folder: SweepFolder, data: PreparedData, say: Say
+) -> tuple[Any, SearchSpace, str | None]:
     """As `_discover`, for a recorded sweep."""
     from galaxy_exp.hypermodel.loading import locate_hypermodel
     from galaxy_exp.space.search_space import SearchSpace
@@ -259,8 +261,8 @@ def _discover(
     say: Say,
     encoders: Mapping[str, str] | None = None,
     votes: Votes | None = None,
-) -> tuple[Any, SearchSpace]:
-    """The hypermodel, and the space that it declares in `build` and in `fit`, if it defines `fit`.
+) -> tuple[Any, SearchSpace, str | None]:
+    """The hypermodel, the space that it declares in `build` and in `fit`, and why its trials cannot continue, if so.
 
     The files of the `encoders` of a recorded sweep are not looked for again.
     """
@@ -282,7 +284,8 @@ def _discover(
             raise ConfigError([f"space.{problem}" for problem in error.problems]) from None
     rehearsal = FitRehearsal(config.hypermodel, images, labels, n_classes, config.training.epochs, votes)
     with redirect_stdout(sys.stderr):
-        return hypermodel, discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
+        space = discover_space(hypermodel, name=config.hypermodel, probe_fit=rehearsal, note=say)
+    return hypermodel, space, rehearsal.obstacle
 
 
 def _refuse_encoder(hypermodel: Any, stated: Mapping[str, Any], where: str) -> None:
@@ -457,16 +460,24 @@ def _check_agreement(config: SweepConfig, votes: Votes | None, which: str = "") 
         )
 
 
-def _without_pausing(config: SweepConfig, hypermodel: keras_tuner.HyperModel, say: Say) -> SweepConfig:
-    """The configuration, with a scheduler that stops trials where paused ones would begin with the first epoch."""
+def _without_pausing(
+    config: SweepConfig, hypermodel: keras_tuner.HyperModel, obstacle: str | None, say: Say
+) -> SweepConfig:
+    """The configuration, with a scheduler that stops trials where paused ones would begin with the first epoch.
+
+    Args:
+        obstacle: why they would, as the rehearsal found; None also if there was no rehearsal.
+    """
     from galaxy_exp.training.fitting import takes_initial_epoch
 
     scheduler, has_checkpoints = config.search.scheduler, config.execution.has_checkpoints
-    if scheduler not in STOPPING or (has_checkpoints and takes_initial_epoch(hypermodel)):
+    if obstacle is None and not takes_initial_epoch(hypermodel):
+        obstacle = "its fit takes no initial_epoch"
+    if scheduler not in STOPPING or (has_checkpoints and obstacle is None):
         return config
     instead = STOPPING[scheduler]
-    why = "the hypermodel's fit takes no initial_epoch" if has_checkpoints else "execution.checkpoint_gib is 0"
-    say(f"note: search.scheduler is {instead} instead of {scheduler}: paused trials cannot continue, since {why}")
+    why = f"hypermodel {config.hypermodel}: {obstacle}" if has_checkpoints else "execution.checkpoint_gib is 0"
+    say(f"note: search.scheduler is {instead} instead of {scheduler}: paused trials cannot continue ({why})")
     search = config.search.model_copy(update={"scheduler": instead})
     return config.model_copy(update={"search": search})
 

@@ -14,7 +14,7 @@ import keras
 from galaxy_exp.checkpoint_file import Checkpoint, checkpoint_path, write_checkpoint
 from galaxy_exp.errors import is_disk_full, reason_of, typed_reason
 from galaxy_exp.records import DISK_FULL, Decision, TrialSpec
-from galaxy_exp.training.continuation import NO_MODEL_FIT, OTHER_MODEL, Snapshot, why_not_continuable
+from galaxy_exp.training.continuation import IN_PARTS, NO_MODEL_FIT, OTHER_MODEL, Snapshot, why_not_continuable
 from galaxy_exp.training.recorder import EpochRecorder
 from galaxy_exp.training.trial_network import TrialNetwork
 
@@ -108,7 +108,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def _obstacle(self, epoch: int) -> str | None:
         """Why a later attempt could not continue from here."""
         model = self._network.model
-        if obstacle := why_not_continuable(self._network):
+        if obstacle := why_not_continuable(self._network.hypermodel, model):
             return obstacle
         if self.model is not None and self.model is not model:
             return OTHER_MODEL
@@ -116,7 +116,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
         if getattr(model, "train_function", None) is None or planned is None:
             return NO_MODEL_FIT
         if planned != self._spec.epochs or epoch + 1 != n_trained:
-            return "its fit does not train all epochs in one call of model.fit"
+            return IN_PARTS
         return None
 
     def _path(self) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 from keras.src.backend.common import global_state
 from keras.src.random import seed_generator
@@ -27,7 +28,15 @@ from galaxy_exp.training.fitting import takes_initial_epoch
 from galaxy_exp.training.recorder import BestEpoch, EpochRecorder
 from galaxy_exp.training.trial_network import TrialNetwork, apply_statistics
 
-__all__ = ["NO_MODEL_FIT", "OTHER_MODEL", "CannotContinueError", "Continuation", "Snapshot", "why_not_continuable"]
+__all__ = [
+    "IN_PARTS",
+    "NO_MODEL_FIT",
+    "OTHER_MODEL",
+    "CannotContinueError",
+    "Continuation",
+    "Snapshot",
+    "why_not_continuable",
+]
 
 _IGNORED = "tuner/"
 """Prefix of KerasTuner's own values: its Hyperband continues one trial as another, which differs in them."""
@@ -36,19 +45,20 @@ _IGNORED = "tuner/"
 _NO_INITIAL_EPOCH = "its fit takes no initial_epoch"
 NO_MODEL_FIT = "its fit does not train through model.fit"
 OTHER_MODEL = "its fit trains another model than the one that was built"
+IN_PARTS = "its fit does not train all epochs in one call of model.fit"
 
 
 class CannotContinueError(Exception):
     """A trial cannot continue from its checkpoint and begins anew; one line."""
 
 
-def why_not_continuable(network: TrialNetwork) -> str | None:
+def why_not_continuable(hypermodel: keras_tuner.HyperModel, model: keras.Model) -> str | None:
     """Why a trial of this network cannot continue from a checkpoint, as far as it is known before its training."""
-    if not takes_initial_epoch(network.hypermodel):
+    if not takes_initial_epoch(hypermodel):
         return _NO_INITIAL_EPOCH
-    if not isinstance(getattr(network.model, "optimizer", None), keras.optimizers.Optimizer):
+    if not isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
         return "its model has no Keras optimizer"
-    if len(_optimizers(vars(network.model))) > 1:
+    if len(_optimizers(vars(model))) > 1:
         return "its model has more than one optimizer"
     return None
 
@@ -136,7 +146,7 @@ class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
         model = self._network.model
         if self.model is not model:
             raise CannotContinueError(OTHER_MODEL)
-        if obstacle := why_not_continuable(self._network):
+        if obstacle := why_not_continuable(self._network.hypermodel, model):
             raise CannotContinueError(obstacle)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.questions import Votes
+from galaxy_exp.training.continuation import IN_PARTS, NO_MODEL_FIT, OTHER_MODEL, why_not_continuable
 from galaxy_exp.training.fitting import SplitArrays, TrainingEnded, fit_model, missing_parameters
 from galaxy_exp.training.trial_network import defines_fit, prepare_network
 
@@ -48,6 +49,9 @@ class FitRehearsal:
 
     A training loop without `model.fit` trains one epoch on these images, uint8 (n, height, width, channels), with
     labels (n,), and votes if the data has any.
+
+    Attributes:
+        obstacle: why a trial of the first network that was built could not continue from a checkpoint, if so.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class FitRehearsal:
         self._questions = None if votes is None else votes.questions
         self._n_classes = n_classes
         self._epochs = epochs
+        self.obstacle: str | None = None
+        self._is_first = True
         self._varied: set[str] = set()
         """Hyperparameters that may be the number of epochs, and were rehearsed with another value."""
 
@@ -78,7 +84,12 @@ class FitRehearsal:
                 another network than `model`.
             Exception: whatever `fit` raises, or an error of the network.
         """
-        if not defines_fit(hypermodel) or not isinstance(model, keras.Model):
+        if not isinstance(model, keras.Model):
+            return
+        is_first, self._is_first = self._is_first, False
+        if not defines_fit(hypermodel):
+            if is_first:
+                self.obstacle = why_not_continuable(hypermodel, model)
             return
         if missing := missing_parameters(hypermodel):
             raise ConfigError(
@@ -86,7 +97,9 @@ class FitRehearsal:
                 "fit(self, hp, model, x, y, epochs, callbacks, ...), or **kwargs that it passes on to model.fit"
             )
         try:
-            self._rehearse(hypermodel, hp, model)
+            obstacle = self._rehearse(hypermodel, hp, model)
+            if is_first:
+                self.obstacle = obstacle
             for entry in hp.space:
                 is_number = isinstance(entry, Int | Choice) and entry.name not in self._varied
                 if is_number and hp.is_active(entry) and hp.values[entry.name] == self._epochs:
@@ -98,14 +111,15 @@ class FitRehearsal:
         except (WrongLengthError, ScaledImagesError, UntrainedError) as error:
             raise ConfigError(f"hypermodel: {self._name}: {error}") from None
 
-    def _rehearse(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> None:
+    def _rehearse(self, hypermodel: keras_tuner.HyperModel, hp: keras_tuner.HyperParameters, model: Any) -> str | None:
+        """Why such a trial could not continue from a checkpoint, if so."""
         images = self._data.train_images
         network = prepare_network(
             self._name, hypermodel, hp, model, images, self._n_classes, self._questions, jit_compile=False
         )
         guard = LengthGuard(self._epochs, hp)
         others = [UntrainedGuard(model), _FirstEpoch()]
-        with _without_training(model, guard, images), suppress(TrainingEnded):
+        with _without_training(model, guard, images) as planned, suppress(TrainingEnded):
             try:
                 fit_model(network, self._data, epochs=self._epochs, callbacks=[guard, *others], seed=0)
             except TypeError as error:
@@ -115,19 +129,24 @@ class FitRehearsal:
                     f"its fit passes epochs to model.fit beside the epochs that it is given; {_expected(self._epochs)}"
                 ) from error
             guard.check_end()
+        if (obstacle := why_not_continuable(hypermodel, model)) or self._epochs in planned:
+            return obstacle
+        if planned:
+            return IN_PARTS
+        return OTHER_MODEL if guard.n_fits else NO_MODEL_FIT
 
 
 class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
     """Refuses a `model.fit` with more epochs than a trial has; `check_end` refuses one with fewer.
 
-    Several calls of `model.fit` count together. A training loop without it is not checked.
+    Several calls of `model.fit` count together: `n_fits`. A training loop without it is not checked.
     """
 
     def __init__(self, epochs: int, hp: keras_tuner.HyperParameters, first_epoch: int = 0) -> None:
         super().__init__()
         self._epochs = epochs
         self._hp = hp
-        self._n_fits, self._planned = 0, first_epoch
+        self.n_fits, self._planned = 0, first_epoch
         self._begins = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -146,7 +165,7 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
         Raises:
             WrongLengthError: a trial has fewer.
         """
-        self._n_fits += 1
+        self.n_fits += 1
         self._planned += epochs
         if self._planned > self._epochs:
             raise self._error()
@@ -157,7 +176,7 @@ class LengthGuard(keras.callbacks.Callback):  # type: ignore[misc]
         Raises:
             WrongLengthError: the only call of `model.fit` was for fewer epochs.
         """
-        if self._n_fits == 1 and self._planned < self._epochs:
+        if self.n_fits == 1 and self._planned < self._epochs:
             raise self._error()
 
     def _error(self) -> WrongLengthError:
@@ -206,8 +225,12 @@ class _FirstEpoch(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 @contextmanager
-def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np.uint8]) -> Iterator[None]:
-    """Makes `model.fit` check the calls that have the callback, and return a history of zeros."""
+def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np.uint8]) -> Iterator[list[int]]:
+    """Makes `model.fit` check the calls that have the callback, and return a history of zeros.
+
+    Gives the last epoch of each of these calls.
+    """
+    planned: list[int] = []
     signature = inspect.signature(model.fit)
 
     def fit(*arguments: Any, **keywords: Any) -> keras.callbacks.History:
@@ -218,6 +241,7 @@ def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np
         passed = getattr(callbacks, "callbacks", callbacks) or []
         if guard in (passed if isinstance(passed, list | tuple) else [passed]):
             guard.count(epochs - first)
+            planned.append(epochs)
             _check_range(bound.arguments["x"], images)
         history = keras.callbacks.History()
         n = epochs - first
@@ -227,7 +251,7 @@ def _without_training(model: keras.Model, guard: LengthGuard, images: NDArray[np
 
     model.fit = fit
     try:
-        yield
+        yield planned
     finally:
         del model.fit
 

@@ -34,6 +34,13 @@ def test_check_knows_what_a_fit_declares(project):
     assert names == ["quick", "hidden", "units", "learning_rate", "batch_size", "order", "buffer"]
 
 
+def test_trials_that_could_not_continue_are_stopped_instead_of_paused(project):
+    looping = ("--set", "hypermodel=continuing_hypermodels:Looping")
+    done = project.call("check", "sweep.yaml", "--no-timing", *looping, "--scheduler", "promote")
+    why = "(hypermodel continuing_hypermodels:Looping: its fit does not train through model.fit)"
+    assert f"scheduler is asha-stop instead of promote: paused trials cannot continue {why}" in done.stderr
+
+
 def test_a_trial_that_trains_another_number_of_epochs_fails_by_name(project):
     values = ("--set", "space.quick=true", "--set", "search.max_failures=1", "--max-trials", "3", "--scheduler", "none")
     project.call("sweep", "sweep.yaml", *OWN_FIT, *values, exit_code=1)

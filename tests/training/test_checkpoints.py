@@ -145,9 +145,10 @@ def test_optimizers_are_found_in_containers_and_counted_once(make_spec, split, p
         network = build_network(spec, np.load(split.train_images))
         network.model.mine = getattr(network.model.optimizer, "inner_optimizer", network.model.optimizer)
         network.model.all_of_mine = [network.model.mine]
-        assert continuation.why_not_continuable(network) is None
+        both = network.hypermodel, network.model
+        assert continuation.why_not_continuable(*both) is None
         network.model.by_name = {"others": [keras.optimizers.SGD(0.1)]}
-        assert continuation.why_not_continuable(network) == "its model has more than one optimizer"
+        assert continuation.why_not_continuable(*both) == "its model has more than one optimizer"
 
 
 @pytest.mark.parametrize(

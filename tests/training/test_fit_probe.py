@@ -125,6 +125,37 @@ def test_what_every_way_of_training_declares_is_found_without_training(hypermode
     assert "fit" not in vars(made.model)
 
 
+class TwoOptimizers(Base):
+    def build(self, hp):
+        model = super().build(hp)
+        model.second = keras.optimizers.SGD()
+        return model
+
+
+class Uncompiled(OwnLoop):
+    def fit(self, hp, model, x, y, validation_data, callbacks=(), **kwargs):
+        model.optimizer = None
+        callbacks[0].on_epoch_end(0)
+        callbacks[-1].on_epoch_end(0)
+
+
+@pytest.mark.parametrize(
+    ("hypermodel", "obstacle"),
+    [
+        (Base, None),
+        (ByName, None),
+        (Strict, "its fit takes no initial_epoch"),
+        (OwnLoop, "its fit does not train through model.fit"),
+        (Uncompiled, "its model has no Keras optimizer"),
+        (TwoOptimizers, "its model has more than one optimizer"),
+    ],
+)
+def test_it_is_known_before_whether_trials_could_continue(hypermodel, obstacle):
+    rehearse = FitRehearsal("m:M", IMAGES, LABELS, 3, EPOCHS)
+    discover_space(hypermodel(), probe_fit=rehearse, note=pytest.fail)
+    assert rehearse.obstacle == obstacle
+
+
 class Searched(Base):
     def fit(self, hp, model, *args, **kwargs):
         kwargs["epochs"] = hp.Int("n_epochs", 7, 20)
