@@ -241,8 +241,9 @@ class EpochReport:
     """The dtype policy of the training; set with the first epoch only."""
 
     def row(self) -> dict[str, float]:
-        """The row of `history.csv`."""
-        return {"epoch": self.epoch, **self.metrics}
+        """The row of `history.csv`; a metric called `epoch` is `metrics.epoch`."""
+        metrics = {"metrics.epoch" if name == "epoch" else name: value for name, value in self.metrics.items()}
+        return {"epoch": self.epoch, **metrics}
 
 
 @dataclass(frozen=True, slots=True)

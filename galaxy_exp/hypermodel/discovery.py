@@ -25,7 +25,7 @@ _MAX_EXPLORING_BUILDS = 100
 MAX_CHOICE_BUILDS = 16
 """Of these, builds for single values of choices: some may be large networks."""
 
-_MAX_LAYERS = 16
+_MAX_LAYERS = 32
 """A whole number with no more values than this may be a number of layers, each with hyperparameters of its own."""
 
 _NETWORK_SECONDS = 20.0

@@ -29,6 +29,11 @@ def _layers_in_a_loop(hp):
         hp.Int(f"units_{index}", 8, 64)
 
 
+def _keras_tuners_example(hp):
+    for index in range(hp.Int("num_layers", 2, 20)):
+        hp.Int(f"units_{index}", 32, 512, step=32)
+
+
 def _plain_if(hp):
     if hp.Boolean("dropout"):
         hp.Float("rate", 0.0, 0.5)
@@ -50,6 +55,7 @@ def _plain_if_of_a_choice(hp):
     ("declare", "names"),
     [
         (_layers_in_a_loop, ["n_layers", "units_0", "units_1", "units_2", "units_3"]),
+        (_keras_tuners_example, ["num_layers", *(f"units_{index}" for index in range(20))]),
         (_plain_if, ["dropout", "rate"]),
         (_plain_if_of_a_choice, ["optimizer", "momentum"]),
         (_plain_if_in_a_scope, ["kind", "deep", "depth"]),

@@ -38,3 +38,8 @@ def test_the_folder_is_made_and_metrics_may_differ_between_epochs(tmp_path):
     save_history(reports, tmp_path / "a" / "b")
     lines = (tmp_path / "a" / "b" / "history.csv").read_text().split()
     assert lines == ["epoch,loss,extra", "1,2.0,", "2,1.0,3.0"]
+
+
+def test_a_metric_called_epoch_does_not_replace_the_number_of_the_epoch(tmp_path):
+    save_history([EpochReport(1, 1, 1, {"epoch": 0.5, "loss": 2.0})], tmp_path)
+    assert (tmp_path / "history.csv").read_text().split() == ["epoch,metrics.epoch,loss", "1,0.5,2.0"]
