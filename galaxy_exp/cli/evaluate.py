@@ -165,25 +165,51 @@ def _record_openings(classifier: GalaxyClassifier, dataset: ImageDataset) -> Non
     from galaxy_exp.registry.labelled import find_test_sets
 
     project = ProjectFolder.default()
-    for digests in find_test_sets(dataset, project.data_cache):
+    found, n_unknown = find_test_sets(dataset, project.data_cache)
+    if n_unknown:
+        say(
+            "warning: held-out test sets of sweeps with another data.crop, data.resize or data.greyscale cannot be "
+            f"compared with these images ({n_unknown} of them); if they are among them, no opening is recorded"
+        )
+    for digests in found:
         number = record_opening(project, digests, str(classifier.metadata.get("sweep_id") or classifier.uri))
         say(f"the held-out test set of a sweep is among these images; openings of it on record: {number}")
 
 
 def _load(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
     """Reads FITS files as in the model's training, unless the options say otherwise, as `predict` does."""
-    from galaxy_exp.data import load_dataset
     from galaxy_exp.registry.prediction import choose_stretch
 
     config = _with_votes(config, classifier.questions)
     stated = config.fits.model_dump(include=config.fits.model_fields_set) if "fits" in config.model_fields_set else {}
     if classifier.fits is not None:
         stretch = choose_stretch(classifier.fits, stated, config.source, classifier.uri)
-        return load_dataset(config.model_copy(update={"fits": stretch}))
-    dataset = load_dataset(config)
+        return _load_raw(config.model_copy(update={"fits": stretch}), classifier)
+    dataset = _load_raw(config, classifier)
     if dataset.preprocessing.fits is not None:  # only now it is known that there are FITS files
         choose_stretch(None, stated, dataset.source, classifier.uri)
     return dataset
+
+
+def _load_raw(config: DataConfig, classifier: GalaxyClassifier) -> ImageDataset:
+    """Without crop, resize and greyscale, as the model prepares images itself; as it does where sizes differ."""
+    from galaxy_exp.data import load_dataset
+    from galaxy_exp.data.image_arrays import Preprocessing
+    from galaxy_exp.errors import DataError, ModelError
+
+    try:
+        classifier.without_steps(Preprocessing.from_config(config))
+    except ModelError:
+        say("data.crop, data.resize and data.greyscale are left out: the model prepares images as in its training")
+    height, width = classifier.image_size
+    raw: dict[str, Any] = {"crop": None, "resize": None, "greyscale": False}
+    try:
+        return load_dataset(config.model_copy(update=raw))
+    except DataError:  # without the model's size too, unless the sizes differ
+        if height != width:
+            raise
+        trained = {"crop": classifier.crop, "resize": height, "greyscale": classifier.greyscale}
+        return load_dataset(config.model_copy(update=trained))
 
 
 def _with_votes(config: DataConfig, questions: Questions | None) -> DataConfig:

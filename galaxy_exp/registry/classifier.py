@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import tempfile
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import PyFuncModel
+
+    from galaxy_exp.data import ImageDataset
+    from galaxy_exp.data.image_arrays import Preprocessing
 
 __all__ = ["GalaxyClassifier", "Predictions", "load_model"]
 
@@ -179,16 +183,41 @@ class GalaxyClassifier:
             return network
         return keras.Sequential([keras.Input((*self.image_size, 3), dtype="uint8"), network])  # packaged as a graph
 
-    def predict(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> Predictions:
+    def without_steps(self, done: Preprocessing) -> GalaxyClassifier:
+        """The same model for images on which these steps were done: it does not crop them again.
+
+        Raises:
+            ModelError: the steps are others than those of the model's training.
+        """
+        if not (done.crop or done.resize or done.greyscale) or not hasattr(self.packaged, "centre"):
+            return self
+        as_trained = done.crop == self.crop and (not done.resize or self.image_size == (done.resize, done.resize))
+        if not as_trained or (done.greyscale and not self.greyscale):
+            raise ModelError(
+                f"the images are preprocessed already ({', '.join(done.describe())}), in another way than in the "
+                f"training of {self.uri}; expected raw images, without data.crop, data.resize and data.greyscale"
+            )
+        uncut = copy.copy(self.packaged)
+        uncut.centre = None
+        return replace(self, packaged=uncut)
+
+    def predict(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | ImageDataset) -> Predictions:
         """Classifies images of any size from half the trained one upwards.
 
         Args:
-            images: uint8 (n, height, width, 3), one image (height, width, 3), or a list of images of different
-                sizes. Another aspect ratio is centre-cropped, then the image is resized.
+            images: raw uint8 (n, height, width, 3), one image (height, width, 3), or a list of images of different
+                sizes. Another aspect ratio is centre-cropped, then the image is resized. Of a data set, all images:
+                those that were cropped when it was loaded are not cropped again.
 
         Raises:
-            ModelError: an image that the model refuses; names its index and what is wrong with it.
+            ModelError: an image that the model refuses; names its index and what is wrong with it. Or a data set that
+                was preprocessed in another way than in the model's training.
         """
+        if not isinstance(images, np.ndarray | Sequence):
+            from galaxy_exp.data import ImageDataset
+
+            if isinstance(images, ImageDataset):
+                return self.without_steps(images.preprocessing).predict(images.images)
         try:
             probabilities = np.asarray(self.packaged.predict_probabilities(images), dtype=np.float32)
         except _mlflow_exception() as error:  # evaluated, so imported, only if there is an exception

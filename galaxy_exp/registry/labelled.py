@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from galaxy_exp.data import ImageDataset, PreparedData
 from galaxy_exp.data.dataset import preprocess_dataset
-from galaxy_exp.data.image_arrays import digest_each
+from galaxy_exp.data.image_arrays import Preprocessing, digest_each
 from galaxy_exp.errors import DataError, ModelError
 from galaxy_exp.evaluation.confidence import scale_probabilities
 from galaxy_exp.evaluation.held_out_report import TestReport, build_report, build_vote_report
@@ -192,8 +191,7 @@ def evaluate_on(
 
     Args:
         classifier: a loaded model, not calibrated.
-        dataset: raw images, which the model brings to its size itself, or images with the crop of the model's training,
-            which are not cropped again.
+        dataset: raw images, which the model prepares itself, or images with the steps of the model's training.
         alignment: of the two.
         on_progress: called with the number of images done.
         agreement: of votes, as of `held_out_report.build_vote_report`.
@@ -203,12 +201,10 @@ def evaluate_on(
         their answers, float32 (n, n_answers).
 
     Raises:
-        ModelError: images that the model refuses.
+        ModelError: images that the model refuses, or that were preprocessed in another way than in its training.
     """
-    if dataset.preprocessing.crop is not None and dataset.preprocessing.crop == classifier.crop:
-        uncut = copy.copy(classifier.packaged)
-        uncut.centre = None
-        classifier = replace(classifier, packaged=uncut)
+    if not _is_comparable(dataset, Preprocessing()):
+        classifier = classifier.without_steps(dataset.preprocessing)
     batches: list[NDArray[Any]] = []
     questions = alignment.questions
     for start in range(0, len(dataset), _IMAGES_AT_ONCE):
@@ -284,22 +280,42 @@ def _observed_fractions(dataset: ImageDataset, index: int) -> list[float | None]
     return [None if math.isnan(value) else round(value, 6) for value in fractions]
 
 
+def _is_comparable(dataset: ImageDataset, preprocessing: Preprocessing) -> bool:
+    """Whether its images are raw or have these steps, whatever the stretch of FITS files."""
+    return replace(dataset.preprocessing, fits=None) in (Preprocessing(), replace(preprocessing, fits=None))
+
+
+def _prepare_as_trained(classifier: GalaxyClassifier, dataset: ImageDataset) -> ImageDataset:
+    """Raw images with the steps of the model's training; others unchanged, and those that are too small."""
+    crop, (height, width) = classifier.crop, classifier.image_size
+    shape = dataset.image_shape[:2] if crop is None else (crop, crop)
+    resize = height if height == width and shape != (height, width) else None
+    try:
+        return preprocess_dataset(dataset, Preprocessing(crop, resize, classifier.greyscale))
+    except DataError:
+        return dataset
+
+
 def describe_overlap(classifier: GalaxyClassifier, dataset: ImageDataset, data_cache: Path) -> str | None:
     """One line if the model was trained on some of these images, as far as that is known; else None.
 
     The model knows the digests of its sweep's data set and split. If that sweep's prepared images are still in
     `data_cache`, its training images are looked for one by one. A model that an earlier release packaged does not know
-    its split: any split of the data is searched, and the line is vague.
+    its split: any split of the data is searched, and the line is vague. It is vague too if the images cannot be
+    compared, because they were preprocessed in another way.
     """
     digest, split_digest = (str(classifier.metadata.get(key, "")) for key in ("data_digest", "split_digest"))
     if not digest:
         return None
-    if dataset.digest == digest:
+    if digest in (dataset.digest, _prepare_as_trained(classifier, dataset).digest):
         return "these images are the data set of the model's sweep and include its training images"
     for prepared in _load_prepared(data_cache, digest, split_digest):
+        if not _is_comparable(dataset, prepared.preprocessing):
+            done = ", ".join(dataset.preprocessing.describe())
+            return f"these images are preprocessed already ({done}), and may be among the model's training images"
         try:
             alike = preprocess_dataset(dataset, prepared.preprocessing)
-        except DataError:
+        except DataError:  # smaller than the crop
             continue
         if alike.image_shape != prepared.image_shape:
             continue
@@ -310,23 +326,28 @@ def describe_overlap(classifier: GalaxyClassifier, dataset: ImageDataset, data_c
     return None
 
 
-def find_test_sets(dataset: ImageDataset, data_cache: Path) -> list[frozenset[str]]:
+def find_test_sets(dataset: ImageDataset, data_cache: Path) -> tuple[list[frozenset[str]], int]:
     """The held-out test sets of the project's sweeps of which at least half the images are in the data set.
 
-    Each is the result of `held_out.digests_of_test_set`.
+    Returns:
+        Each as the result of `held_out.digests_of_test_set`, and the number of test sets for which this is not known,
+        because the images were preprocessed in another way.
     """
-    found, hashes = [], dict[str, set[bytes]]()
+    found, n_unknown, hashes = [], 0, dict[str, set[bytes]]()
     for prepared in _load_prepared(data_cache):
+        if not _is_comparable(dataset, prepared.preprocessing):
+            n_unknown += 1
+            continue
         steps = repr(prepared.preprocessing.to_dict())
         if steps not in hashes:
             try:
                 hashes[steps] = set(digest_each(preprocess_dataset(dataset, prepared.preprocessing).images))
-            except DataError:
+            except DataError:  # smaller than the crop
                 hashes[steps] = set()
         tested = digest_each(np.load(prepared.held_out.images, mmap_mode="r"))
         if 2 * sum(image in hashes[steps] for image in tested) >= len(tested):
             found.append(digests_of_test_set(prepared))
-    return found
+    return found, n_unknown
 
 
 def _load_prepared(data_cache: Path, digest: str = "", split_digest: str = "") -> list[PreparedData]:

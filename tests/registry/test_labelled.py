@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
+from PIL import Image
 
 from galaxy_exp.cli.evaluate import _print_report
 from galaxy_exp.cli.main import run_command
@@ -30,12 +31,13 @@ from galaxy_exp.registry.labelled import (
     align_classes,
     describe_overlap,
     evaluate_on,
+    find_test_sets,
     name_numbered_classes,
     parse_class_map,
 )
 from galaxy_exp.registry.packaging import ModelVersionRef
 
-from .conftest import CLASS_NAMES, Store, coloured
+from .conftest import CLASS_NAMES, IMAGE_SIZE, Store, coloured
 
 RED, GREEN, BLUE = CLASS_NAMES
 
@@ -49,6 +51,8 @@ class _Model:
     class_names = CLASS_NAMES
     metadata: dict[str, Any] = {}
     crop = None
+    image_size = IMAGE_SIZE
+    greyscale = False
 
     def predict(self, images: np.ndarray) -> Any:
         self.probabilities = images.mean(axis=(1, 2)) / images.mean(axis=(1, 2)).sum(axis=1, keepdims=True)
@@ -297,6 +301,8 @@ def test_a_look_at_a_held_out_test_set_is_an_opening_of_it(
         assert "openings of it" not in capsys.readouterr().err
         assert run_command(["evaluate", str(tmp_path / "test.npz"), *command]) == 0
         assert f"openings of it on record: {expected}" in capsys.readouterr().err
+        assert run_command(["evaluate", str(tmp_path / "test.npz"), *command, "--set", "data.resize=36"]) == 0
+        assert f"openings of it on record: {expected}" in capsys.readouterr().err
     assert find_openers(project, digests_of_test_set(prepared)) == {"sweep a", "sweep b"}
 
 
@@ -340,3 +346,49 @@ def test_images_with_the_crop_of_the_training_are_not_cropped_again(
     _, probabilities = evaluate_on(classifier, dataset, alignment)
     np.testing.assert_allclose(probabilities, classifier.predict(raw).probabilities, atol=0.02)
     assert classifier.crop == steps.crop
+    np.testing.assert_array_equal(classifier.predict(dataset).probabilities, probabilities)
+    resized = load_dataset(DataConfig(source=str(tmp_path / "raw.h5"), resize=36))
+    for use in (lambda: classifier.predict(resized), lambda: evaluate_on(classifier, resized, alignment)):
+        with pytest.raises(ModelError, match=r"preprocessed already \(resize 36\), in another way .* raw images"):
+            use()
+
+
+def test_images_that_cannot_be_compared_are_not_called_new(prepared: PreparedData, tmp_path: Path) -> None:
+    np.savez(tmp_path / "mine.npz", images=np.load(prepared.held_out.images), labels=np.load(prepared.held_out.labels))
+    cache, model = prepared.folder.parent, _Model()
+    model.metadata = {"data_digest": prepared.digest, "split_digest": prepared.split_digest}
+    raw, resized = (load_dataset(DataConfig(source=str(tmp_path / "mine.npz"), resize=side)) for side in (None, 9))
+    assert find_test_sets(raw, cache) == ([digests_of_test_set(prepared)], 0)
+    assert describe_overlap(model, raw, cache) is None
+    assert find_test_sets(resized, cache) == ([], 1)
+    told = describe_overlap(model, resized, cache)
+    assert told == "these images are preprocessed already (resize 9), and may be among the model's training images"
+
+
+@pytest.mark.parametrize("source", ["raw.h5", "folder"])
+def test_the_command_prepares_images_as_the_model_alone(
+    source: str,
+    register: Callable[..., ModelVersionRef],
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever the data section says; files may be of different sizes."""
+    model = register("evaluated-raw", preprocessing=Preprocessing(crop=12, resize=24).to_dict())
+    images, labels = np.zeros((6, 48, 48, 3), np.uint8), np.arange(6) % 3
+    for index, label in enumerate(labels):
+        images[index, 12:36, 12:36, (label + 1) % 3] = 200
+        images[index, 18:30, 18:30] = 200 * np.eye(3, dtype=np.uint8)[label]
+        cut = images[index, index:, index:] if index % 2 else images[index]
+        (tmp_path / "folder" / CLASS_NAMES[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(cut).save(tmp_path / "folder" / CLASS_NAMES[label] / f"{index}.png")
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["images"], file["ans"] = images, labels
+    command = ["evaluate", str(tmp_path / source), "--model", model.uri, "--uri", store.uri, "--format", "json"]
+    for steps in ([], ["data.resize=24"], ["data.crop=12", "data.resize=24"], ["data.crop=40", "data.greyscale=true"]):
+        assert run_command([*command, *(part for step in steps for part in ("--set", step))]) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out)["accuracy"] == 1
+        assert ("data.crop, data.resize and data.greyscale are left out" in printed.err) == (
+            len(steps) == 1 or "data.crop=40" in steps
+        )
