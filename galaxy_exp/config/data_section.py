@@ -96,8 +96,10 @@ class FitsConfig(Section):
         "refuse",
         description="what NaN and infinite pixels become: an error, the pixel value 0, or the median of their plane",
     )
-    hdu: int | None = Field(
-        None, ge=0, description="number of the HDU with the image; left out: the first HDU that has one"
+    hdu: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None,
+        description="number of the HDU with the image, or of the three that become red, green and blue, as in "
+        "[3, 2, 1]; left out: the first HDU that has one",
     )
 
     @model_validator(mode="before")
@@ -125,6 +127,8 @@ class FitsConfig(Section):
             )
         if self.bands is not None and len(self.bands) not in (1, 3):
             raise ValueError(f"bands is {list(self.bands)}; expected three planes or one")
+        if isinstance(self.hdu, tuple) and (len(self.hdu) != 3 or self.bands is not None):
+            raise ValueError(f"hdu is {list(self.hdu)}; expected one HDU, or three and no bands")
         return self
 
     def record(self) -> dict[str, Any]:

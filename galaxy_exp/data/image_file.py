@@ -4,8 +4,8 @@ The rules are the same for training and for prediction. FITS files have the stre
 pixels are drawn over black, as the sky is. Greyscale is repeated in the three channels. Greyscale of 16 bit, 32 bit or
 floating point, or of signed numbers, is scaled linearly from its minimum and maximum to 0..255, because such files have
 no common white point.
-Colours of 16 bit keep their upper 8 bits. The EXIF orientation is ignored. Files of several images give the first one.
-The format is that of the content: a JPEG file called .png is read as JPEG.
+Colours of 16 bit keep their upper 8 bits, and are refused if these are all 0. The EXIF orientation is ignored. Files of
+several images give the first one. The format is that of the content: a JPEG file called .png is read as JPEG.
 """
 
 from __future__ import annotations
@@ -104,6 +104,9 @@ def _to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
         return _stretch_grey(-values.astype(np.float64) if white_is_zero else values)
     if picture.format == "PNG" and any(tile.args == "LA;16B" for tile in getattr(picture, "tile", ())):
         raise ValueError("is 16-bit greyscale with transparency, of which Pillow reads 8 bits; save it without")
+    is_wide = any(";16" in str(tile.args) for tile in getattr(picture, "tile", ()))
+    if is_wide and picture.convert("RGB").getbbox() is None:
+        raise ValueError("has colours of 16 bit whose upper 8 bits are all 0; scale them to 65535, or save 8 bits")
     if "A" in picture.getbands() or "transparency" in picture.info:
         coloured = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", coloured.size, (0, 0, 0, 255)), coloured)
@@ -129,18 +132,18 @@ def has_fits_name(path: Path) -> bool:
 
 
 def read_fits(path: Path, config: FitsConfig) -> NDArray[np.uint8]:
-    """Reads an image, or the planes of a cube that `config.bands` names, as uint8 (height, width, 3).
+    """Reads an image, the planes of a cube that `config.bands` names, or several HDUs, as uint8 (height, width, 3).
 
-    The planes of a cube are its first axis, or its last one if that is at most half as long as each of the others. FITS
-    counts rows from below and pictures from above, so rows are reversed and north stays up. Black and white are
-    computed from the finite pixels, before the others are filled.
+    The planes of a cube are its first axis, or its last one if that is at most half as long as each of the others; more
+    axes before them may have length 1. FITS counts rows from below and pictures from above, so rows are reversed and
+    north stays up. Black and white are computed from the finite pixels, before the others are filled.
 
     Raises:
         DataError: one line that names the file: unreadable, truncated, no image, other dimensions, no such plane, NaN
             if `config.nan` refuses it, an image of one value.
     """
     image = _planes_first(_read_array(path, config.hdu))
-    bands = _choose_bands(image.shape, config, path)
+    bands = [*range(len(image))] if isinstance(config.hdu, tuple) else _choose_bands(image.shape, config, path)
     planes = image[bands].astype(np.float64)
     finite = np.isfinite(planes)
     if not finite.any():
@@ -176,7 +179,7 @@ def stretch_bands(scaled: NDArray[np.float64], config: FitsConfig) -> NDArray[np
     return np.asarray(colours / np.maximum(colours.max(axis=0), 1.0))
 
 
-def _read_array(path: Path, hdu: int | None) -> NDArray[Any]:
+def _read_array(path: Path, hdu: int | tuple[int, ...] | None) -> NDArray[Any]:
     from astropy.io import fits
 
     try:
@@ -184,7 +187,9 @@ def _read_array(path: Path, hdu: int | None) -> NDArray[Any]:
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message=".*truncated")  # astropy itself continues
             with fits.open(path, memmap=False, uint=False) as file:  # else BLANK of unsigned integers is ignored
-                return _find_image(file, hdu, path)
+                if not isinstance(hdu, tuple):
+                    return _find_image(file, hdu, path)
+                return _stack_images([_find_image(file, each, path) for each in hdu], hdu, path)
     except DataError:
         raise
     except FileNotFoundError:
@@ -205,8 +210,30 @@ def _find_image(file: Any, hdu: int | None, path: Path) -> NDArray[Any]:
     return np.asarray(images[next(iter(images)) if hdu is None else hdu].data)
 
 
+def _note_more_images(path: Path) -> None:
+    """Logs a line if the file has images in several HDUs."""
+    from astropy.io import fits
+
+    with warnings.catch_warnings(), fits.open(path) as file:
+        warnings.simplefilter("ignore")
+        found = [index for index, entry in enumerate(file) if entry.is_image and entry.header.get("NAXIS")]
+    if len(found) > 1:
+        _LOG.warning("%s: has images in HDUs %s; the first is used (data.fits.hdu)", path, found)
+
+
+def _stack_images(images: Sequence[NDArray[Any]], hdus: tuple[int, ...], path: Path) -> NDArray[Any]:
+    planes = [image.reshape(image.shape[-2:]) if image.size == np.prod(image.shape[-2:]) else image for image in images]
+    shapes = [plane.shape for plane in planes]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        found = f"HDUs {list(hdus)} have images of shapes {', '.join(map(str, shapes))}"
+        raise DataError(f"{path}: {found}; expected one shape, (height, width) (data.fits.hdu)")
+    return np.stack(planes)
+
+
 def _planes_first(image: NDArray[Any]) -> NDArray[Any]:
     """Makes (height, width) and (height, width, planes) (planes, height, width); other shapes are unchanged."""
+    while image.ndim > 3 and image.shape[0] == 1:  # as of radio images: stokes, frequency
+        image = image[0]
     if image.ndim == 2:
         return image[np.newaxis]
     last = image.ndim == 3 and 2 * image.shape[2] <= min(image.shape[:2])
@@ -298,7 +325,10 @@ def read_files(files: Sequence[Path], config: DataConfig, source: str, classes: 
         more = f"; and {len(skipped) - _MAX_LISTED} more" if len(skipped) > _MAX_LISTED else ""
         listed = "; ".join(skipped[:_MAX_LISTED])
         _LOG.warning("%s: skipped %d of %d image files: %s%s", source, len(skipped), len(files), listed, more)
-    if any(has_fits_name(files[index]) for index in kept):
+    of_fits = [files[index] for index in kept if has_fits_name(files[index])]
+    if of_fits:
+        if config.fits.hdu is None:
+            _note_more_images(of_fits[0])
         preprocessing = replace(preprocessing, fits=config.fits)
     preprocessing = preprocessing.with_raw_side(min(sides))
     return FileStack(images[: len(kept)], np.array(kept, dtype=np.int64), skipped, preprocessing)

@@ -61,6 +61,34 @@ def test_the_first_image_or_the_one_that_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_hdus_of_one_shape_become_red_green_and_blue(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ramp = np.arange(64, dtype=np.float32).reshape(8, 8)
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+        save(tmp_path / "set" / name / "x.fits", ramp, ramp + 1, (ramp + 2)[None])
+    config = choose_stretch(LINEAR.model_copy(update={"hdu": (2, 1, 0)}).record(), {}, "x", "y")
+    assert read_fits(tmp_path / "set" / "a" / "x.fits", config)[-1, 0].tolist() == [2, 1, 0]
+    coloured = load_dataset(DataConfig(source=str(tmp_path / "set"), fits=config))
+    assert coloured.images[0, -1, 0].tolist() == [2, 1, 0]
+    assert not caplog.messages
+    assert load_dataset(DataConfig(source=str(tmp_path / "set"), fits=LINEAR)).images[0, -1, 0].tolist() == [0, 0, 0]
+    assert caplog.messages == [
+        f"{tmp_path}/set/a/x.fits: has images in HDUs [0, 1, 2]; the first is used (data.fits.hdu)"
+    ]
+    save(tmp_path / "x.fits", ramp, ramp[1:], ramp)
+    assert "HDUs [2, 1, 0] have images of shapes (8, 8), (7, 8), (8, 8); expected one shape" in read_one_line_error(
+        tmp_path / "x.fits", config
+    )
+    with pytest.raises(ValidationError, match=r"hdu is \[2, 1, 0\]; expected one HDU, or three and no bands"):
+        FitsConfig(hdu=(2, 1, 0), bands=(0, 1, 2))
+
+
+def test_axes_of_length_1_before_the_planes_are_left_out(tmp_path: Path) -> None:
+    assert read_fits(save(tmp_path / "x.fits", RAMP[None, None]), LINEAR).shape == (3, 4, 3)
+    planes = np.stack([RAMP, RAMP + 1, RAMP + 2])[None]
+    assert read_fits(save(tmp_path / "y.fits", planes), LINEAR)[-1, 0].tolist() == [2, 1, 0]
+
+
 def test_limits_are_percentiles_unless_they_are_given(tmp_path: Path) -> None:
     path = save(tmp_path / "x.fits", np.linspace(100, 200, 10_100).reshape(100, 101))
     image = read_fits(path, FitsConfig(stretch="linear", black_percentile=0, white_percentile=50))
@@ -308,7 +336,7 @@ class TestSkipped:
         assert f"{folder}: {line}" in str(caught.value)
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 4, 4), (4, 4, 3), (1, 3, 4, 4)])
+@pytest.mark.parametrize("shape", [(4,), (2, 4, 4), (4, 4, 3), (2, 3, 4, 4)])
 def test_other_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
     message = read_one_line_error(save(tmp_path / "x.fits", np.zeros(shape, np.float32)))
     assert (
