@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig, FitsConfig
 from galaxy_exp.data.image_file import has_fits_name, has_image_name, read_file, read_image
-from galaxy_exp.data.listing import EXPECTED_ENDINGS, list_images, no_images, report_others
+from galaxy_exp.data.listing import EXPECTED_ENDINGS, list_images, no_images, refuse_address, report_others
 from galaxy_exp.data.sources.array_keys import find_array, is_array_file, open_arrays
 from galaxy_exp.data.sources.image_table import ImageTable, open_image_table
+from galaxy_exp.data.sources.user_source import is_dotted_path
 from galaxy_exp.data.table_file import is_table, open_table
 from galaxy_exp.errors import DataError, access_errors, short_reason
 
@@ -146,7 +147,9 @@ def _find(path: Path, tables: DataConfig | None = None) -> list[InputFile]:
         report_others(path, listing.others)
         return [InputFile(file) for file in listing.images]
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder")
+        refuse_address(str(path))
+        own = "; evaluate takes a class of your own, and from Python its images: load_model().predict(images)"
+        raise DataError(f"{path}: no such file or folder{own if is_dotted_path(str(path)) else ''}")
     if is_array_file(path):
         return [InputFile(path, _count_images(path))]
     if tables is not None and is_table(path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ __all__ = [
     "list_subfolders",
     "lost_links",
     "no_images",
+    "refuse_address",
     "report_others",
 ]
 
@@ -125,3 +127,10 @@ def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
                 folders.append(Path(entry))
             elif deep and not place.is_relative_to(Path(entry).resolve()):
                 links.append(Path(entry))
+
+
+def refuse_address(text: str) -> None:
+    """Raises `DataError` for an address such as https://..., also as a path, which has lost one of its slashes."""
+    if found := re.fullmatch(r"([a-z][a-z0-9+.-]+):/+([^/].*)", text, re.IGNORECASE):  # not C:/
+        whole = f"{found[1]}://{found[2]}"
+        raise DataError(f"{whole}: is an address; expected a file on this machine: download it first")

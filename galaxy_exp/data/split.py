@@ -46,8 +46,11 @@ PART_NAMES = {spelling: part for part, spellings in _SPELLINGS.items() for spell
 """The part by its usual names, in lower case."""
 
 
+_IGNORE = " (data.split.column: null ignores it)"
+
+
 def parse_parts(
-    values: Sequence[Any] | NDArray[Any], source: str, key: str, *, by_row: bool = False
+    values: Sequence[Any] | NDArray[Any], source: str, key: str, *, by_row: bool = False, hint: str = _IGNORE
 ) -> NDArray[np.int8]:
     """The part of each image as its position in `PARTS`, int8 (n,).
 
@@ -56,6 +59,7 @@ def parse_parts(
             "testing".
         key: column or data set, for messages.
         by_row: whether messages count rows from 1 instead of indices from 0.
+        hint: end of the message.
 
     Raises:
         DataError: names the first index with another value.
@@ -72,7 +76,7 @@ def parse_parts(
             if by_row
             else f"{key!r} is {texts[index]!r} at index {index}"
         )
-        raise DataError(f"{source}: {at}; expected {', '.join(PARTS)}")
+        raise DataError(f"{source}: {at}; expected {', '.join(PARTS)}{hint}")
     return np.array([PARTS.index(part) for part in parts if part is not None], dtype=np.int8)
 
 

@@ -23,6 +23,9 @@ __all__ = ["SEPARATORS", "Table", "is_table", "open_table"]
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _MOST_NAMED = 30
 """Most columns that a message lists."""
+_HINT = "; write its pictures to files, or into an HDF5 file"
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"SIMPLE  =")
+"""How the content of PNG, JPEG, TIFF and FITS files begins."""
 _EXACT = {"halffloat": 2**11, "float": 2**24, "double": 2**53}
 """Up to this number, a floating-point type of Parquet represents every whole number."""
 
@@ -53,8 +56,8 @@ class Table:
         """
         for name in columns:
             if kind := self.nested.get(name):
-                files = "; write its pictures to files, or into an HDF5 file" if "binary" in kind else ""
-                raise DataError(f"{self.path}: {name!r} is of type {shorten(kind)}; expected text or numbers{files}")
+                hint = _HINT if "binary" in kind else ""
+                raise DataError(f"{self.path}: {name!r} is of type {shorten(kind)}; expected text or numbers{hint}")
             if self.names.count(name) > 1:
                 raise DataError(f"{self.path}: has {self.names.count(name)} columns {name!r}; expected one")
         with _read_errors(self.path):
@@ -122,10 +125,13 @@ class Table:
     def _texts(self, name: str, column: Any) -> list[str]:
         exact, texts = _EXACT.get(str(column.type), 0), []
         for row, value in enumerate(column.to_pylist(), start=1):
+            if isinstance(value, bytes) and value.startswith(_PICTURES):
+                raise DataError(f"{self.path}: row {row}: {name!r} is a picture; expected text or numbers{_HINT}")
             try:
                 texts.append(_text(value, exact))
             except UnicodeDecodeError:
-                raise DataError(f"{self.path}: row {row}: {name!r} is {value!r}; expected text in UTF-8") from None
+                shown = shorten(repr(value))
+                raise DataError(f"{self.path}: row {row}: {name!r} is {shown}; expected text in UTF-8") from None
         return texts
 
 

@@ -296,7 +296,7 @@ CASES: dict[str, tuple[Write, str, str]] = {
     "own split with another word": (
         h5(split=["train"] * 11 + ["holdout"]),
         "set.h5",
-        "{}/set.h5: 'split' is 'holdout' at index 11; expected train, validation, test",
+        "{}/set.h5: 'split' is 'holdout' at index 11; expected train, validation, test (data.split.column: null*",
     ),
     "no such source": (
         pictures(),

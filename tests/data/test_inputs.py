@@ -10,8 +10,8 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from galaxy_exp.config.data_section import FitsConfig
-from galaxy_exp.data import NamedImage, digest_files, find_files, iter_images
+from galaxy_exp.config.data_section import DataConfig, FitsConfig
+from galaxy_exp.data import NamedImage, digest_files, find_files, iter_images, load_dataset
 from galaxy_exp.data.image_file import read_fits, read_image
 from galaxy_exp.errors import DataError
 
@@ -87,6 +87,19 @@ class TestReadImage:
         (tmp_path / "x.png").write_bytes(content)
         with pytest.raises(DataError, match=r"x\.png: cannot be read as a picture \(is 16-bit greyscale with transp"):
             read_image(tmp_path / "x.png")
+
+    def test_deep_colours_that_would_become_black_are_refused(self, tmp_path: Path) -> None:
+        def write(values: int) -> Path:
+            rows = b"".join(b"\0" + np.full((8, 3), values, ">u2").tobytes() for _ in range(8))
+            content, header = b"\x89PNG\r\n\x1a\n", struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+            for kind, data in {b"IHDR": header, b"IDAT": zlib.compress(rows), b"IEND": b""}.items():
+                content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            (tmp_path / "x.png").write_bytes(content)
+            return tmp_path / "x.png"
+
+        assert (read_image(write(77 * 256 + 255)) == 77).all()
+        with pytest.raises(DataError, match=r"has colours of 16 bit whose upper 8 bits are all 0; scale them to 65535"):
+            read_image(write(255))
 
     def test_flat_deep_grey_is_black(self, tmp_path: Path) -> None:
         assert read_image(save(tmp_path / "x.tif", np.full((4, 4), 7, np.uint16))).max() == 0
@@ -223,3 +236,25 @@ class TestIterImages:
         assert [item.error is None for item in found] == [True, True, True, False, True, True]
         assert (found[3].error or "").startswith(f"{path}[3]: cannot be read (")
         np.testing.assert_array_equal(found[4].image, images[4])
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("https://a.org/b/x.h5", "https://a.org/b/x.h5: is an address; expected a file on this machine: download it"),
+        ("s3://b/x.parquet", "s3://b/x.parquet: is an address; expected a file on this machine: download it first"),
+        ("mydata:Survey", "mydata:Survey: no such file or folder; evaluate takes a class of your own, and from Python"),
+    ],
+)
+def test_what_is_no_file_is_named_as_such(path: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        find_files([Path(path)])
+    assert str(caught.value).startswith(message)
+    if "://" not in path:
+        return
+    with pytest.raises(DataError) as caught:
+        load_dataset(DataConfig(source=path))
+    assert str(caught.value).startswith(message)
+    (tmp_path / "urls.csv").write_text(f"file,label\n{path},a\n")
+    with pytest.raises(DataError, match=f"row 1: 'file' is {path}, an address; expected a file on this machine"):
+        load_dataset(DataConfig(source=str(tmp_path / "urls.csv")))

@@ -81,6 +81,15 @@ def test_bytes_in_parquet_are_text_or_refused(folder: Path) -> None:
     assert load_one_line_error(path) == expected
 
 
+def test_pictures_in_parquet_are_named_shortly(folder: Path) -> None:
+    path, (files, labels) = folder / "galaxies.parquet", zip(*ROWS, strict=True)
+    parquet.write_table(pa.table({"image": [(folder / name).read_bytes() for name in files], "label": labels}), path)
+    expected = f"{path}: row 1: 'image' is a picture; expected text or numbers; write its pictures to files, or into"
+    assert load_one_line_error(path).startswith(expected)
+    parquet.write_table(pa.table({"image": [b"\xff" * 10_000 for _ in files], "label": labels}), path)
+    assert len(load_one_line_error(path)) < 400
+
+
 def test_nested_columns_of_parquet_are_refused_if_they_are_needed(folder: Path) -> None:
     path, (files, labels) = folder / "galaxies.parquet", zip(*ROWS, strict=True)
     pictures = [{"bytes": (folder / name).read_bytes(), "path": name} for name in files]
@@ -174,7 +183,10 @@ class TestSplitColumn:
 
     def test_other_values(self, folder: Path) -> None:
         path = self.write(folder, parts=("train", "holdout", "test", "train"))
-        assert "row 2: 'split' is 'holdout'; expected train, validation, test" in load_one_line_error(path)
+        assert (
+            "row 2: 'split' is 'holdout'; expected train, validation, test (data.split.column: null ignores it)"
+            in load_one_line_error(path)
+        )
 
 
 @pytest.mark.parametrize(

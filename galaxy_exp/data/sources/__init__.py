@@ -12,6 +12,7 @@ from pathlib import Path
 from galaxy_exp.config.data_section import ARRAY_SUFFIXES, TABLE_SUFFIXES, DataConfig
 from galaxy_exp.data.dataset import ImageDataset, build_dataset, preprocess_dataset
 from galaxy_exp.data.image_arrays import Preprocessing
+from galaxy_exp.data.listing import refuse_address
 from galaxy_exp.data.simulated import CLASS_NAMES, simulate_with_truth
 from galaxy_exp.data.sources.array_file import load_array_file
 from galaxy_exp.data.sources.array_keys import is_array_file
@@ -98,6 +99,8 @@ def _load_source(config: DataConfig, base: Path) -> ImageDataset:
     if config.source in SOURCES:
         return SOURCES[config.source](config)
     path = base / config.source_path
+    if not path.exists():
+        refuse_address(config.source)
     if path.is_dir():
         return load_image_folder(path, config)
     if is_array_file(path):

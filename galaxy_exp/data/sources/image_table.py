@@ -104,6 +104,8 @@ class ImageTable:
             raise DataError(f"{where} is empty; expected a path relative to the table, or an id (data.file_suffix)")
         if _is_rounded(cell):
             raise DataError(_describe_rounded(where, cell))
+        if "://" in cell:
+            raise DataError(f"{where} is {cell}, an address; expected a file on this machine: download it first")
         name = self._with_suffix(cell)
         path = _place(name, where, self.folder.path)
         if Path(name).name != name or path.exists():

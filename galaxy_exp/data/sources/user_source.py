@@ -72,7 +72,7 @@ def load_user_source(config: DataConfig) -> ImageDataset:
     source = _construct(where, _import_class(config.source, where), config.options)
     loaded = _check_keys(where, _call(f"{where}.load()", source.load))
     split = loaded.get("split")
-    parts = None if split is None else parse_parts(split, config.source, "split")
+    parts = None if split is None else parse_parts(split, config.source, "split", hint="")
     images, votes = as_image_array(loaded["images"], config.source), loaded.get("votes")
     if votes is not None and not isinstance(votes, Votes):
         if not config.has_stated_votes:
