@@ -52,6 +52,16 @@ def test_names_are_sorted(folder: Path) -> None:
     assert dataset.source == str(folder / "galaxies.csv")
 
 
+def test_names_beside_numbers_are_those_of_the_classes(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    numbered = [(name, int(label == "edge-on"), label) for name, label in ROWS]
+    assert load(write_csv(folder, numbered, "file,label,class_name")).class_names == ("spiral", "edge-on")
+    assert "labels are in column 'label', the names of the classes in 'class_name'" in caplog.messages[-1]
+    caplog.clear()
+    for other in ([*numbered[:3], (*numbered[3][:2], "other")], [*numbered[:3], (*numbered[3][:2], "")]):
+        assert load(write_csv(folder, other, "file,label,class_name")).class_names == ("class 0", "class 1")
+    assert not caplog.messages
+
+
 def test_configured_names_give_the_order(folder: Path) -> None:
     assert load(write_csv(folder), class_names=("spiral", "edge-on")).labels.tolist() == [0, 1, 0, 1]
     message = load_one_line_error(write_csv(folder), class_names=("spiral", "edge on"))

@@ -48,6 +48,7 @@ _LABEL_COLUMNS = (
     "labels", "class", "class_name", "label_name", "classification", "category", "target", "morphology", "gz2_class",
     "gz2class",
 )  # fmt: skip
+_NAME_COLUMNS = ("class_name", "label_name")
 """Usual column names in catalogues, in lower case and with _ for blanks; the first that exists is used.
 
 Files of Galaxy Zoo 2 are named by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
@@ -246,6 +247,18 @@ def _place(name: str, where: str, folder: Path) -> Path:
     raise DataError(f"{where} is {name!r}, {wrong}")
 
 
+def _names_beside(labels: Sequence[str], names: Sequence[str], first_label: int) -> tuple[str, ...] | None:
+    """The names in label order, if the labels are numbers without a gap and each goes with one name; else None."""
+    pairs = set(zip(labels, names, strict=True))
+    if not all(label.isdecimal() and name and not name.isdecimal() for label, name in pairs):
+        return None
+    found = {int(label): name for label, name in pairs}
+    wanted = range(first_label, first_label + len(pairs))
+    if sorted(found) != list(wanted) or len(set(found.values())) < len(pairs):
+        return None
+    return tuple(found[label] for label in wanted)
+
+
 def load_table(path: Path, config: DataConfig, base: Path | None = None) -> ImageDataset:
     """Loads the labelled files of a table, from the table's folder or `data.image_folder`, which starts at `base`.
 
@@ -267,9 +280,15 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
         )
     default = TableConfig().label_column
     label_column = table.find(config.table.label_column, "data.table.label_column", default, _LABEL_COLUMNS)[0]
-    images = open_image_table(table, config, [label_column, *([part_column] if part_column else [])], base)
+    usable = (each for each in table.among(_NAME_COLUMNS) if each not in table.nested and table.names.count(each) == 1)
+    name_columns = [each for each in usable if each != label_column]
+    more = [label_column, *name_columns, *([part_column] if part_column else [])]
+    images = open_image_table(table, config, more, base)
     files = _locate_all(images)
     names = find_class_names(path, config.class_names)
+    beside = None
+    if names is None and name_columns:
+        names = beside = _names_beside(images.cells[label_column], images.cells[name_columns[0]], config.first_label)
     cells, at = images.cells[label_column], LabelsAt(str(path), label_column, by_row=True)
     labels = parse_labels(cells, names, at, len(files), config.first_label)
     parts = parse_parts(images.cells[part_column], str(path), part_column, by_row=True) if part_column else None
@@ -277,6 +296,8 @@ def load_table(path: Path, config: DataConfig, base: Path | None = None) -> Imag
     stack = read_files(files, config, str(path), cells)
     plain = not images.notes and label_column == default
     used = f"labels are in column {label_column!r}" + (f", the split in {part_column!r}" if part_column else "")
+    if beside is not None:
+        plain, used = False, f"{used}, the names of the classes in {name_columns[0]!r}"
     return build_dataset(
         stack.images,
         labels.values[stack.kept],
