@@ -18,6 +18,7 @@ from distributed import Client, Security
 
 from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.errors import ConfigError, first_line
+from galaxy_exp.interrupts import interrupts_delayed
 
 __all__ = ["Cluster", "RunningCluster", "SlurmCluster", "build_cluster", "find_obstacle", "make_certificate"]
 
@@ -137,7 +138,8 @@ class SlurmCluster(Cluster):
     def connect(self) -> Client:
         """Submits the first jobs; see `Cluster.connect`."""
         try:
-            from dask_jobqueue import SLURMCluster
+            with interrupts_delayed():  # its import sets a handler of Ctrl-C that ends the driver without a word
+                from dask_jobqueue import SLURMCluster
         except ImportError:
             message = "execution.cluster: slurm needs dask-jobqueue; install it with: pip install 'galaxy-exp[slurm]'"
             raise ConfigError(message) from None

@@ -200,6 +200,25 @@ def test_jobs_that_are_refused_are_one_line(tmp_path, monkeypatch):
     assert len(str(caught.value).splitlines()) == 1
 
 
+CONNECT = """
+import signal
+from pathlib import Path
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.execution.clusters import SlurmCluster
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    SlurmCluster(1, {"security": False}, Path("tls")).connect()
+except ConfigError as error:
+    assert "must specify how much cores and memory" in str(error)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+def test_ctrl_c_still_interrupts_when_dask_jobqueue_is_imported(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", CONNECT], check=True, cwd=tmp_path, env=environment, timeout=60)
+
+
 def test_without_slurm_the_sweep_ends_with_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     engine = dask_engine(SlurmCluster(1, OPTIONS, tmp_path / "tls"), tmp_path / "worker.log")
