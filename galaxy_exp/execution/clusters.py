@@ -57,8 +57,13 @@ class Cluster(ABC):
         """Changes the largest number of workers that may be used."""
         self.limit = workers
 
-    def replace_lost_workers(self) -> None:  # noqa: B027 - most clusters do that themselves
-        """Starts workers in place of those that have ended; called now and then."""
+    def replace_lost_workers(self) -> str | None:
+        """Starts workers in place of those that have ended, without waiting for them; called now and then.
+
+        Returns:
+            Why those of the call before could not be started, in one line.
+        """
+        return None  # most clusters replace them themselves
 
     def close(self) -> None:  # noqa: B027
         """Ends what `connect` started."""
@@ -134,6 +139,8 @@ class SlurmCluster(Cluster):
         self._certificate_folder = certificate_folder
         self.dask_cluster: Any = None
         """The `SLURMCluster`; None before `connect`."""
+        self._refusal: str | None = None
+        """Why the last submission of further jobs failed, in one line."""
 
     def connect(self) -> Client:
         """Submits the first jobs; see `Cluster.connect`."""
@@ -144,28 +151,30 @@ class SlurmCluster(Cluster):
             message = "execution.cluster: slurm needs dask-jobqueue; install it with: pip install 'galaxy-exp[slurm]'"
             raise ConfigError(message) from None
         security = self._security()
+        self._refuse_spaces()
         try:
             loopback = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-            options = {"processes": 1, "scheduler_options": loopback, **self._options, "security": security}
+            defaults = {"processes": 1, "scheduler_options": loopback, "silence_logs": "critical"}
+            options = {**defaults, **self._options, "security": security}
             self.dask_cluster = SLURMCluster(**options)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             reason = first_line(error).removesuffix(", for example:")
             raise ConfigError(f"execution.cluster_options: {reason}") from None
         try:
             self.dask_cluster.sync(self._submit)
-        except (OSError, RuntimeError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise ConfigError(f"execution.cluster: slurm: sbatch does not take the jobs: {lines[-1]}") from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"execution.cluster: slurm: sbatch does not take the jobs: {_last_line(error)}") from None
         return Client(self.dask_cluster, set_as_default=False)
 
     def scale(self, workers: int) -> None:
         """Submits further jobs; fewer workers than there are would end jobs that train, so the caller asks for more."""
         super().scale(workers)
-        self.dask_cluster.scale(workers)
+        self.replace_lost_workers()
 
-    def replace_lost_workers(self) -> None:
-        """Submits jobs in place of those that have ended."""
-        self.dask_cluster.scale(self.limit)
+    def replace_lost_workers(self) -> str | None:
+        """Submits jobs in place of those that have ended or were refused; see `Cluster.replace_lost_workers`."""
+        self.dask_cluster.loop.add_callback(self._submit_further)
+        return self._refusal
 
     def close(self) -> None:
         """Cancels the jobs and removes the certificate."""
@@ -194,10 +203,35 @@ class SlurmCluster(Cluster):
                 "execution.cluster: slurm: TLS needs cryptography; install it with: pip install cryptography"
             ) from None
 
+    def _refuse_spaces(self) -> None:
+        folder = self._options.get("log_directory")
+        if isinstance(folder, str) and any(map(str.isspace, folder)):  # dask-jobqueue writes it without quotes
+            raise ConfigError(
+                f"execution.cluster_options: log_directory: found {folder!r}; expected a path without spaces, since "
+                "sbatch gets it without quotes"
+            )
+
     async def _submit(self) -> None:
         """Waits until the batch system has accepted or refused the jobs; no public method of Dask raises the latter."""
+        jobs = self.dask_cluster.workers
+        for name in [name for name, job in jobs.items() if job.job_id is None]:
+            del jobs[name]  # it was refused, and Dask takes it for a worker
         self.dask_cluster.scale(self.limit)
         await self.dask_cluster._correct_state()
+
+    async def _submit_further(self) -> None:
+        try:
+            await self._submit()
+        except (OSError, RuntimeError, ValueError) as error:
+            self._refusal = f"sbatch does not take further jobs: {_last_line(error)}"
+        else:
+            self._refusal = None
+
+
+def _last_line(error: Exception) -> str:
+    """Where dask-jobqueue puts what sbatch printed last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else first_line(error)
 
 
 class _CertificateFiles(Security):  # type: ignore[misc]

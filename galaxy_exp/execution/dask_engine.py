@@ -84,6 +84,8 @@ class DaskEngine:
         """Found by the engine, and not reported yet."""
         self._looked_at = self._renewed_at = -math.inf
         self._is_waiting = False
+        self._refusal: str | None = None
+        """Why lost workers could not be replaced, as printed last."""
 
     def start(self) -> None:
         if self._connection.is_open:
@@ -164,7 +166,10 @@ class DaskEngine:
         limit = self._connection.cluster.limit
         if limit and len(self._addresses) < limit and now - self._renewed_at > RENEW_SECONDS:
             self._renewed_at = now
-            self._connection.cluster.replace_lost_workers()
+            refusal = self._connection.cluster.replace_lost_workers()
+            if refusal is not None and refusal != self._refusal:
+                self._say(f"{refusal}; trying again every {RENEW_SECONDS:.0f} s")
+            self._refusal = refusal
 
     def _look(self) -> None:
         """Updates the list of workers, and finds the trials of those that have left."""

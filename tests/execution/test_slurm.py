@@ -1,6 +1,7 @@
 """Batch jobs through dask-jobqueue: a real one-node SLURM where it is installed, and a stand-in for its commands."""
 
 import os
+import re
 import shutil
 import socket
 import stat
@@ -17,6 +18,8 @@ from toy_sweeps import MODULE, results, run_sweep, undisturbed
 
 from galaxy_exp.errors import ConfigError
 from galaxy_exp.execution.clusters import SlurmCluster, find_obstacle, make_certificate
+from galaxy_exp.execution.dask_engine import DaskEngine
+from galaxy_exp.execution.dask_protocol import DaskConnection
 from galaxy_exp.journal.events import EpochReported
 
 pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed: pip install 'galaxy-exp[slurm]'")
@@ -53,7 +56,9 @@ PartitionName=short Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 SBATCH = """#!{python}
-import subprocess, sys
+import os, subprocess, sys
+if os.path.exists("refusing"):
+    sys.exit("sbatch: error: Batch job submission failed: Required partition not available")
 script = "export SLURM_JOB_ID=$$\\n" + open(sys.argv[1]).read()
 log = open("jobs.log", "ab")
 job = subprocess.Popen(["bash", "-c", script], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -227,6 +232,68 @@ def test_without_slurm_the_sweep_ends_with_one_line(tmp_path, monkeypatch):
             engine.start()
     finally:
         engine.close()
+
+
+START = """
+import sys
+from pathlib import Path
+from galaxy_exp.config.sweep import ExecutionConfig
+from galaxy_exp.errors import ConfigError
+from galaxy_exp.execution.worker_pool import build_engine
+options = {"cores": 1, "memory": "1GB", "interface": "lo", "security": False}
+engine = build_engine(ExecutionConfig(cluster="slurm", workers=2, cluster_options=options), Path("logs/worker.log"))
+try:
+    engine.start()
+except ConfigError as error:
+    print(error)
+finally:
+    engine.close()
+"""
+
+
+def test_a_refusal_prints_nothing_but_its_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    StandIn(tmp_path, monkeypatch)
+    (tmp_path / "refusing").touch()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    run = subprocess.run(
+        [sys.executable, "-c", START], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=120
+    )
+    assert run.stderr == ""
+    assert re.fullmatch("execution.cluster: slurm: sbatch does not take the jobs: .*not available\n", run.stdout)
+
+
+def test_further_jobs_that_are_refused_are_submitted_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("galaxy_exp.execution.dask_engine.RENEW_SECONDS", 0.5)
+    StandIn(tmp_path, monkeypatch)
+    said = []
+    workers = SlurmCluster(1, OPTIONS | {"job_script_prologue": ["exit"], "security": False}, tmp_path / "tls")
+    engine = DaskEngine(DaskConnection(workers, tmp_path / "worker.log", module=MODULE), said.append)
+
+    def wait_until(is_so):
+        deadline = time.monotonic() + 60
+        while not is_so():
+            assert time.monotonic() < deadline, said
+            engine.next_event(0.1)
+
+    try:
+        engine.start()
+        (tmp_path / "refusing").touch()
+        engine.scale(2)
+        wait_until(lambda: len(said) > 1)
+        assert re.fullmatch(r"sbatch does not take further jobs: .* not available; trying again every \d+ s", said[1])
+        (tmp_path / "refusing").unlink()
+        wait_until(lambda: len((tmp_path / "jobs").read_text().split()) == 2)
+        assert len(said) == 2
+    finally:
+        engine.close()
+
+
+def test_a_log_directory_with_a_space_is_refused(tmp_path):
+    workers = SlurmCluster(1, OPTIONS | {"log_directory": "job logs", "security": False}, tmp_path / "tls")
+    with pytest.raises(ConfigError, match=r"cluster_options: log_directory: found 'job logs'; expected a path without"):
+        workers.connect()
 
 
 def started(monkeypatch, folder, options):
