@@ -21,6 +21,12 @@ __all__ = ["DaskEngine"]
 RENEW_SECONDS = 30.0
 """How often lost workers are replaced, and workers that could not run trials are tried again."""
 
+START_SECONDS = 30.0
+"""How long a Dask worker may take to answer before the first trial: it may have to import this package."""
+
+_JOIN_SECONDS = 10.0
+"""The same for one that joins later, while workers may wait for the driver."""
+
 _LOOK_SECONDS = 1.0
 """How often the list of workers is updated."""
 
@@ -93,11 +99,12 @@ class DaskEngine:
         self._connection.open()
         self._unfit = {}
         self._looked_at = self._renewed_at = time.monotonic()
-        self._addresses = self._connection.workers()[: self._connection.cluster.limit]
+        present = self._connection.workers()[: self._connection.cluster.limit]
+        obstacles = self._connection.start_processes(present, START_SECONDS)
+        if present and len(obstacles) == len(present):
+            raise ConfigError(f"execution: {obstacles[present[0]]}")
+        self._addresses = self._fit(present, obstacles)
         self._say_if_waiting()
-        obstacle = self._connection.start_processes(self._addresses)
-        if obstacle is not None:
-            raise ConfigError(f"execution: {obstacle}")
 
     def free_slots(self) -> int:
         self.start()
@@ -105,10 +112,12 @@ class DaskEngine:
         return len(self._free())
 
     def submit(self, spec: TrialSpec) -> None:
-        if not self.free_slots():
+        self.start()
+        free = self._free()  # without a new look: a worker that has left since is then reported as lost
+        if not free:
             numbers = ", ".join(str(task.spec.number) for task in self._busy.values())
             raise RuntimeError(f"every worker is busy with trial {numbers}" if numbers else "no worker is there")
-        address = self._free()[0]
+        address = free[0]
         self._busy[address] = _Task(spec, address, self._connection.submit(spec, address))
 
     def next_event(self, timeout_seconds: float) -> EngineEvent | None:
@@ -177,10 +186,11 @@ class DaskEngine:
         present, limit = self._connection.workers(), self._connection.cluster.limit
         self._unfit = {address: found for address, found in self._unfit.items() if address in present}
         self._addresses = [address for address in self._addresses if address in present]
-        for address in present:
-            has_room = limit is None or len(self._addresses) < limit
-            if has_room and address not in self._addresses and self._is_fit(address):
-                self._addresses.append(address)
+        due = [each for each in present if self._looked_at - self._unfit.get(each, -math.inf) >= RENEW_SECONDS]
+        room = None if limit is None else max(0, limit - len(self._addresses))
+        joined = [address for address in due if address not in self._addresses][:room]
+        if joined:
+            self._addresses += self._fit(joined, self._connection.start_processes(joined, _JOIN_SECONDS))
         for address in [address for address in self._busy if address not in present]:
             self._lose(self._busy.pop(address), f"the Dask worker at {address} has left the cluster")
         for task in self._busy.values():
@@ -188,18 +198,16 @@ class DaskEngine:
                 self._connection.call(kill_trial, task.address, task.spec)
         self._say_if_waiting()
 
-    def _is_fit(self, address: str) -> bool:
-        """Whether a worker that has joined can run trials; if not, a line is printed, and it is tried again later."""
-        if self._looked_at - self._unfit.get(address, -math.inf) < RENEW_SECONDS:
-            return False
-        obstacle = self._connection.start_processes([address])
-        if obstacle is None:
+    def _fit(self, joined: list[str], obstacles: dict[str, str]) -> list[str]:
+        """Those of the workers that can run trials; for others a line is printed, and they are tried again later."""
+        for address, obstacle in obstacles.items():
+            if address not in self._unfit:
+                self._say(f"left out: {obstacle}")
+            self._unfit[address] = time.monotonic()
+        fit = [address for address in joined if address not in obstacles]
+        for address in fit:
             self._unfit.pop(address, None)
-            return True
-        if address not in self._unfit:
-            self._say(f"left out: {obstacle}")
-        self._unfit[address] = time.monotonic()
-        return False
+        return fit
 
     def _say_if_waiting(self) -> None:
         if not self._addresses and not self._is_waiting:

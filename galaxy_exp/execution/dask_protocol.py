@@ -49,6 +49,7 @@ _RECONNECT_SECONDS = 2 * CONNECT_SECONDS
 
 _RECONNECT_POLL_SECONDS = 0.1
 _CLOSE_SECONDS = 10.0
+_LOST = "the connection to the Dask scheduler was lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,26 +153,47 @@ class DaskConnection:
             except OSError:
                 pass  # the connection is broken
             time.sleep(_RECONNECT_POLL_SECONDS)
-        raise EngineError("the connection to the Dask scheduler was lost")
+        raise EngineError(_LOST)
 
-    def start_processes(self, addresses: Sequence[str]) -> str | None:
-        """Starts the worker processes of some Dask workers; returns why one of them cannot run trials, if so."""
-        workers = list(addresses)
+    def start_processes(self, addresses: Sequence[str], timeout_seconds: float) -> dict[str, str]:
+        """Starts the worker processes of some Dask workers, all at the same time.
+
+        Returns:
+            By address, why a worker cannot run trials; a worker that does not answer in this time is one of them.
+        """
+        client = self._open_client
+
+        async def start() -> list[str | None]:
+            return await asyncio.gather(*(self._start_process(client, each, timeout_seconds) for each in addresses))
+
+        found = zip(addresses, client.sync(start), strict=True)
+        return {address: obstacle for address, obstacle in found if obstacle is not None}
+
+    async def _start_process(self, client: Client, address: str, timeout_seconds: float) -> str | None:
+        logs = self._driver.log_file.parent
         try:
-            logs = self._driver.log_file.parent
-            for address, is_there in self._open_client.run(logs.exists, workers=workers).items():
-                if not is_there:
+            async with asyncio.timeout(timeout_seconds):
+                found = await client.run(logs.exists, workers=[address])
+                if not found.get(address):
                     return (
                         f"the Dask worker at {address} has no {logs}; "
                         "expected the project on a file system that all workers share, at the same path"
                     )
-            self._open_client.run(_start_process, self._driver, workers=workers)
+                await client.run(_start_process, self._driver, workers=[address])
+        except TimeoutError:
+            return f"the Dask worker at {address} does not answer within {timeout_seconds:.0f} s"
         except (ImportError, OSError) as error:
-            return f"a Dask worker cannot run trials: {first_line(error)}"
+            return f"the Dask worker at {address} cannot run trials: {first_line(error)}"
         return None
 
     def submit(self, spec: TrialSpec, address: str) -> Future:
-        """Runs an attempt at a trial as a task on one Dask worker; `TaskOver` is received when the task has ended."""
+        """Runs an attempt at a trial as a task on one Dask worker; `TaskOver` is received when the task has ended.
+
+        Raises:
+            EngineError: the connection is lost.
+        """
+        if self._open_client.status == "closed":
+            raise EngineError(_LOST)
         # the key is unique, or Dask would return the result of an earlier task instead of running this one
         key = f"{self._driver.topic}-{spec.number}-{spec.attempt}-{uuid.uuid4().hex[:8]}"
         future = self._open_client.submit(

@@ -51,10 +51,11 @@ class Engine(Protocol):
         """How many trials can be submitted now; 0 while nothing runs means that no worker has joined yet."""
 
     def submit(self, spec: TrialSpec) -> None:
-        """Gives an attempt at a trial to a free worker.
+        """Gives an attempt at a trial to a free worker; one that has left meanwhile is reported as `LostWorker`.
 
         Raises:
             RuntimeError: no worker is free.
+            EngineError: no worker can be reached any more.
         """
 
     def next_event(self, timeout_seconds: float) -> EngineEvent | None:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from dask_clusters import Cluster, InProcessCluster, workers_below
 from dask_clusters import dask_engine as build_dask_engine
+from distributed import Client
 from engine_events import TIMEOUT_SECONDS, follow, wait
 from toy_sweeps import MODULE
 from toy_worker import specification
@@ -21,6 +22,7 @@ from galaxy_exp.config.sweep import ExecutionConfig
 from galaxy_exp.errors import ConfigError, EngineError
 from galaxy_exp.execution import dask_engine
 from galaxy_exp.execution.clusters import RunningCluster
+from galaxy_exp.execution.dask_protocol import DaskConnection
 from galaxy_exp.execution.engine import SlotFreed
 from galaxy_exp.execution.worker_pool import build_engine
 from galaxy_exp.records import EpochReport, TrialResult
@@ -172,6 +174,43 @@ def test_a_cluster_that_cannot_be_had_is_one_line(tmp_path, settings, message):
         engine.start()
     assert len(str(caught.value).splitlines()) == 1
     engine.close()
+
+
+def test_a_worker_that_stands_still_at_the_start_is_left_out(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(dask_engine, "START_SECONDS", 15.0)
+    said = []
+    connection = DaskConnection(RunningCluster(cluster.address), tmp_path / "worker.log", module=MODULE)
+    engine = dask_engine.DaskEngine(connection, said.append)
+    cluster.add_worker()
+    stopped = cluster.add_worker()
+    with Client(cluster.address, set_as_default=False) as client:
+        client.wait_for_workers(2)
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        assert engine.free_slots() == 1
+        assert len(said) == 1
+        assert re.fullmatch(r"left out: the Dask worker at tcp://\S+ does not answer within 15 s", said[0])
+        engine.submit(specification(0, 1, {"score": 0.5}, tmp_path))
+        assert isinstance(follow(engine, 0)[-1], TrialResult)
+    finally:
+        stopped.send_signal(signal.SIGCONT)
+        engine.close()
+
+
+def test_a_worker_that_leaves_just_before_it_gets_a_trial_is_a_loss(tmp_path):
+    workers = InProcessCluster(1)
+    engine = build_dask_engine(workers, tmp_path / "worker.log", module=MODULE)
+    try:
+        engine.start()
+        assert engine.free_slots() == 1
+        workers.cluster.scale(0)
+        time.sleep(2)  # long enough for the engine to look for workers again
+        engine.submit(specification(0, 1, {"score": 0.5}, tmp_path))
+        lost = wait(engine)
+        assert (lost.number, lost.attempt) == (0, 1)
+        assert "has left the cluster" in lost.reason
+    finally:
+        engine.close()
 
 
 def test_an_order_changes_how_many_workers_of_the_cluster_are_used(tmp_path):
