@@ -14,7 +14,7 @@ from galaxy_exp.space.search_space import Hyperparameter, Kind, SearchSpace
 if TYPE_CHECKING:
     from galaxy_exp.journal.record import SweepRecord, TrialRecord
 
-__all__ = ["Axis", "axes_of", "comparable_trials", "is_wide", "offset", "score_of", "tick_values"]
+__all__ = ["Axis", "axes_of", "comparable_trials", "is_wide", "offset", "score_of", "scored_trials", "tick_values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +67,22 @@ def axes_of(record: SweepRecord, trials: Sequence[TrialRecord]) -> list[Axis]:
 
 
 def comparable_trials(record: SweepRecord) -> list[TrialRecord]:
-    """Finished trials of the search with a score whose configuration is in the space, by number.
+    """The trials of `scored_trials`."""
+    return [trial for trial, _ in scored_trials(record)]
+
+
+def scored_trials(record: SweepRecord) -> list[tuple[TrialRecord, float]]:
+    """Finished trials of the search whose configuration is in the space, by number, each with its `score_of`.
+
+    A trial may continue in another thread and then has no score, so each is read once.
 
     The baseline may be outside: then it also differs from all others in what the sweep file fixes, and says nothing
     about what was searched.
     """
     axes = _declared_axes(record)
-    return [
-        trial
-        for trial in record.searched
-        if trial.result is not None and score_of(record, trial) is not None and _is_inside(trial.values, axes)
-    ]
+    inside = [trial for trial in record.searched if trial.result is not None and _is_inside(trial.values, axes)]
+    scores = [(trial, score_of(record, trial)) for trial in inside]
+    return [(trial, score) for trial, score in scores if score is not None]
 
 
 def score_of(record: SweepRecord, trial: TrialRecord) -> float | None:

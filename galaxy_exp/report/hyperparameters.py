@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from galaxy_exp.records import Objective, TrialState
 from galaxy_exp.report import canvas
-from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, is_wide, offset, score_of, tick_values
+from galaxy_exp.report.axes import Axis, axes_of, is_wide, offset, scored_trials, tick_values
 from galaxy_exp.report.words import axis_value, count, plain_value, score, validation_name
 
 if TYPE_CHECKING:
@@ -89,9 +89,10 @@ class Parallel:
 
 def collect_parallel(record: SweepRecord) -> Parallel:
     """The trials that can be compared, at most the best 300 of them, and the hyperparameters that varied."""
-    compared = comparable_trials(record)
+    scored = scored_trials(record)
+    compared = [trial for trial, _ in scored]
     axes = axes_of(record, compared)
-    scores = {trial.number: score_of(record, trial) or 0.0 for trial in compared}
+    scores = {trial.number: score for trial, score in scored}
     ranked = sorted(compared, key=lambda trial: record.objective.sort_key(scores[trial.number]), reverse=True)
     trials = ranked[-_MOST_LINES:]
     columns = []
@@ -192,18 +193,18 @@ class Slice:
 
 def collect_slices(record: SweepRecord, order: Sequence[str] = ()) -> list[Slice]:
     """One for each hyperparameter that varied; those named in `order` first."""
-    trials = comparable_trials(record)
+    scored = scored_trials(record)
     slices = []
-    for axis in axes_of(record, trials):
-        active = [trial for trial in trials if axis.name in trial.values]
+    for axis in axes_of(record, [trial for trial, _ in scored]):
+        active = [(trial, score) for trial, score in scored if axis.name in trial.values]
         slices.append(
             Slice(
                 axis,
                 record.objective,
-                [trial.number for trial in active],
-                [trial.values[axis.name] for trial in active],
-                [score_of(record, trial) or 0.0 for trial in active],
-                [trial.state is TrialState.STOPPED for trial in active],
+                [trial.number for trial, _ in active],
+                [trial.values[axis.name] for trial, _ in active],
+                [score for _, score in active],
+                [trial.state is TrialState.STOPPED for trial, _ in active],
             )
         )
     rank = {name: position for position, name in enumerate(order)}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, score_of
+from galaxy_exp.report.axes import Axis, axes_of, scored_trials
 from galaxy_exp.report.canvas import GREY, INK, TRAIN, draw_headline, new_figure, plain_text
 
 if TYPE_CHECKING:
@@ -61,12 +61,13 @@ def measure_importances(record: SweepRecord) -> Importances:
 
     The shares are descriptive: a sampler that learns from scores shifts them, and they carry no significance.
     """
-    trials = comparable_trials(record)
+    scored = scored_trials(record)
+    trials = [trial for trial, _ in scored]
     axes = axes_of(record, trials)
     n_best = min(max(5, len(trials) // 10), len(trials) // 2)
     if len(trials) < LEAST_TRIALS or not axes:
         return Importances(record.objective.name, len(trials), n_best, {})
-    found = _evaluate(record, trials, axes, n_best)
+    found = _evaluate(record, scored, axes, n_best)
     total = sum(found.values()) or 1.0
     declared = [axis.name for axis in axes]
     ranked = sorted(found, key=lambda name: (-found[name], declared.index(name)))
@@ -104,14 +105,14 @@ def draw_importances(axes: Axes, found: Importances) -> None:
 
 
 def _evaluate(
-    record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis], n_best: int
+    record: SweepRecord, scored: Sequence[tuple[TrialRecord, float]], axes: Sequence[Axis], n_best: int
 ) -> dict[str, float]:
     """Not normalised. Hyperparameters that are active in the same trials are evaluated together, on these trials."""
-    keys = [record.objective.sort_key(score_of(record, trial) or 0.0) for trial in trials]
+    keys = [record.objective.sort_key(score) for _, score in scored]
     best = set(sorted(range(len(keys)), key=keys.__getitem__)[:n_best])
     together: dict[tuple[int, ...], list[Axis]] = {}  # by the positions of the trials
     for axis in axes:
-        active = tuple(position for position, trial in enumerate(trials) if axis.name in trial.values)
+        active = tuple(position for position, (trial, _) in enumerate(scored) if axis.name in trial.values)
         together.setdefault(active, []).append(axis)
     found: dict[str, float] = {}
     for active, alike in together.items():
@@ -119,7 +120,7 @@ def _evaluate(
         if len(active) < LEAST_TRIALS or n_best_here < _LEAST_BEST:
             found |= {axis.name: 0.0 for axis in alike}
         else:
-            study = _build_study(record, [trials[position] for position in active], alike)
+            study = _build_study(record, [scored[position] for position in active], alike)
             found |= _pearson_divergences(study, n_best_here / len(active), [keys[position] for position in active])
     return found
 
@@ -140,19 +141,20 @@ def _pearson_divergences(study: optuna.Study, quantile: float, keys: list[float]
     return {name: float(value) for name, value in found.items()}
 
 
-def _build_study(record: SweepRecord, trials: Sequence[TrialRecord], axes: Sequence[Axis]) -> optuna.Study:
+def _build_study(
+    record: SweepRecord, scored: Sequence[tuple[TrialRecord, float]], axes: Sequence[Axis]
+) -> optuna.Study:
     """A study in memory of trials in which all these hyperparameters are active, in their order, all as complete."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if record.objective.direction == "max" else "minimize")
-    for trial in trials:
+    for trial, score in scored:
         params = {axis.name: trial.values[axis.name] for axis in axes}
         # Optuna has no reverse logarithmic scale; a value on one is replaced by its position, 0 to 1
         params |= {axis.name: axis.position(params[axis.name]) for axis in axes if axis.is_reversed}
         distributions = {axis.name: _distribution(axis) for axis in axes}
-        value = score_of(record, trial)
-        study.add_trial(optuna.trial.create_trial(value=value, params=params, distributions=distributions))
+        study.add_trial(optuna.trial.create_trial(value=score, params=params, distributions=distributions))
     return study
 
 

@@ -21,7 +21,7 @@ from galaxy_exp.journal.events import EpochReported, Event, SweepStarted, TrialE
 from galaxy_exp.journal.record import SweepRecord, TrialRecord
 from galaxy_exp.journal.replay import apply_event, replay
 from galaxy_exp.journal.resume_changes import find_change
-from galaxy_exp.records import Decision, EpochReport, TrialResult, TrialState
+from galaxy_exp.records import Decision, EpochReport, Objective, TrialResult, TrialState
 from galaxy_exp.report.axes import Axis, axes_of, comparable_trials, tick_values
 from galaxy_exp.report.hyperparameters import NOT_ACTIVE, collect_parallel, collect_slices
 from galaxy_exp.report.importance import NO_TEST, measure_importances, plot_importances
@@ -94,6 +94,28 @@ def make_sweep(
         result = TrialResult(number, 1, state, "", epochs, best, epochs, parameters=10 ** (2 + number % 4), flops=5)
         events.append(TrialEnded(result=result))
     return replay(events, "journal")
+
+
+class Continuing(TrialRecord):
+    """A trial that another thread continues after its score was read once: it then has none."""
+
+    is_read = False
+
+    def objective_value(self, objective: Objective) -> float | None:
+        value = None if self.is_read else super().objective_value(objective)
+        self.is_read = True
+        return value
+
+
+@pytest.mark.parametrize("collect", [measure_importances, collect_parallel, collect_slices])
+def test_a_trial_that_continues_while_figures_are_made_keeps_the_score_it_had(
+    collect: Callable[[SweepRecord], Any],
+) -> None:
+    record = make_sweep(20)
+    expected = collect(record)
+    for number, trial in record.trials.items():
+        record.trials[number] = Continuing(**{each.name: getattr(trial, each.name) for each in fields(trial)})
+    assert collect(record) == expected
 
 
 class TestAxes:
