@@ -105,7 +105,7 @@ def _give(order: Order, folder: SweepFolder, say: Say) -> str:
     name = box.new_name()
     try:
         with interrupts_delayed():
-            box.give(name, order)
+            _write(box, name, order)
         taken = _wait_for_answer(name, end, folder, order, say)
     except KeyboardInterrupt:
         if box.withdraw(name):
@@ -116,6 +116,14 @@ def _give(order: Order, folder: SweepFolder, say: Say) -> str:
     if not taken.accepted:
         raise OrderRefusedError(f"{folder.sweep_id}: refused: {taken.answer}")
     return taken.answer
+
+
+def _write(box: OrderFolder, name: str, order: Order) -> None:
+    try:
+        box.give(name, order)
+    except OSError as error:
+        error.filename = error.filename or str(box.path)  # a full disk names no file
+        raise
 
 
 def _wait_for_answer(name: str, start: int, folder: SweepFolder, order: Order, say: Say) -> OrderTaken:

@@ -25,7 +25,7 @@ from galaxy_exp.journal.resume_changes import find_change
 from galaxy_exp.records import Decision, HyperparameterValue
 from galaxy_exp.search.proposer import epochs_of
 from galaxy_exp.space.search_space import SearchSpace, fingerprint
-from galaxy_exp.wording import short_value
+from galaxy_exp.wording import count, short_value
 
 __all__ = ["OrderDesk", "ordered_decision"]
 
@@ -159,7 +159,12 @@ def _change_limits(order: ChangeLimits, record: SweepRecord) -> tuple[str, Sweep
     change = find_change(record, flags=flags, as_recorded=True)
     if change is None:
         return "the limits have these values already", None
-    return "; ".join(map(str, change.changes)), change
+    answer = "; ".join(map(str, change.changes))
+    limit, waiting = order.limits.get("max_trials"), len(record.waiting)
+    n_left = min(waiting, len(record.trials) + waiting - limit) if limit is not None else 0
+    if n_left > 0:
+        answer += f"; {n_left} of {count(waiting, 'configuration')} that wait to be tried will get no trial"
+    return answer, change
 
 
 def _change_workers(order: ChangeWorkers, record: SweepRecord) -> tuple[str, SweepChanged | None]:

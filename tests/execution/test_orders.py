@@ -218,6 +218,15 @@ class TestEachOrder:
         assert len(record.searched) == 3
         assert record.config.search.max_trials == 3
 
+    def test_a_lower_limit_says_how_many_waiting_configurations_get_no_trial(self, run):
+        waiting = [{"order": "try", "values": {"rate": rate, "deep": False}} for rate in (0.31, 0.32)]
+        record = run({(1, 1): [*waiting, {"order": "limits", "limits": {"max_trials": 3}}]})
+        assert answers(record)[2] == (
+            True,
+            "search.max_trials: was 6, is 3 now; 1 of 2 configurations that wait to be tried will get no trial",
+        )
+        assert len(record.searched) == 3
+
     def test_a_limit_of_epochs_that_is_exceeded_ends_the_running_trial(self, run):
         record = run({(1, 1): [{"order": "limits", "limits": {"max_epochs": 6, "max_hours": None}}]})
         assert (epochs_of(record), record.why_search_ended) == ([4, 2], "max_epochs reached: 6 epochs")

@@ -6,9 +6,12 @@ import signal
 import subprocess
 
 import pytest
+from tiny_disks import fill_disk, tiny_disk
+from written_records import started
 
 from galaxy_exp import tell_sweep
 from galaxy_exp.errors import BadInputError, OrderRefusedError
+from galaxy_exp.journal.journal import Journal
 from galaxy_exp.records import TrialState
 
 from .test_faults import wait_for
@@ -199,6 +202,17 @@ def test_a_mistyped_order_is_one_clear_line(project):
         done = project.call("tell", *arguments, exit_code=2)
         assert message in done.stderr
         assert done.stdout == ""
+
+
+def test_an_order_on_a_full_disk_names_the_folder(tmp_path, monkeypatch):
+    with tiny_disk(tmp_path / "disk", megabytes=1) as disk:
+        monkeypatch.setenv("GALAXY_EXP_HOME", str(disk))
+        sweep = disk / "sweeps" / "s-1"
+        with Journal.create(sweep, started({})):
+            fill_disk(disk / "full")
+            with pytest.raises(OSError, match="No space left on device") as caught:
+                tell_sweep(finish=True)
+    assert caught.value.filename.startswith(str(sweep / "orders"))
 
 
 def test_help_of_each_order_has_what_it_does(project):
