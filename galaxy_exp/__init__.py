@@ -12,6 +12,7 @@ Importing this package is cheap: Keras and MLflow are imported by the functions 
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from galaxy_exp.sweep import resume_sweep, run_sweep
     from galaxy_exp.tell import tell_sweep
     from galaxy_exp.tracking.tuner import track_tuner
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow asks at its import and at each call of it
 
 __all__ = [
     "GalaxyCNN",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
+
+import pytest
 
 from galaxy_exp.tracking.calls import quiet_mlflow
 
@@ -64,3 +67,12 @@ def test_a_variable_that_another_thread_sets_and_removes_does_not_matter():
         other.join(10)
         sys.setswitchinterval(interval)
     assert name not in os.environ
+
+
+@pytest.mark.parametrize(("stated", "found"), [(None, "true"), ("false", "false")])
+def test_mlflow_reports_no_usage_unless_the_user_wants_it(stated, found):
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_DISABLE_TELEMETRY"}
+    environment |= {} if stated is None else {"MLFLOW_DISABLE_TELEMETRY": stated}
+    code = "import os, galaxy_exp; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
