@@ -65,8 +65,19 @@ def _folder() -> Path:
 
 
 def point_to_data(text: str, source: str) -> str:
-    """The text of a sweep file with another `data.source`."""
-    return re.sub(r"(?m)^  source: .*$", lambda _: f"  source: {dump_flow(source)}", text, count=1)
+    """The text of a starter file for other images: `data.source`, and names of sweep, experiment and model from it."""
+    name = dump_flow(_name_for(source))
+    text = re.sub(r"(?m)^  source: .*$", lambda _: f"  source: {dump_flow(source)}", text, count=1)
+    text = text if source == "simulated" else re.sub(r"(?m)^  simulated: .*\n", "", text)
+    return re.sub(r"(?m)^(name|tracking: {experiment|registry: {model): [\w-]+", lambda key: f"{key[1]}: {name}", text)
+
+
+def _name_for(source: str) -> str:
+    """The name of a sweep of this data."""
+    from galaxy_exp.config.sweep import name_of_source
+
+    name = name_of_source(source) or "sweep"
+    return name if name[0].isalnum() else f"sweep-{name}"[:64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +110,8 @@ def write_for_data(dataset: ImageDataset, split: Split, config: DataConfig, file
         config: the `data` section; the keys that are set are written.
         file: name of the sweep file, for its comments, quoted for a shell.
     """
-    from galaxy_exp.config.sweep import name_of_source
-
     facts = _Facts(dataset, config, len(split.train), split.user_defined)
-    name = name_of_source(config.source) or "sweep"
-    name = name if name[0].isalnum() else f"sweep-{name}"[:64]
+    name = _name_for(config.source)
     lines = [
         *_heading(facts, file),
         *_comment("From the name of the data. The sweep's id begins with it."),

@@ -29,9 +29,7 @@ __all__ = ["init_command"]
     type=click.Path(path_type=Path),
     help="the file to write; - prints it",
 )
-@click.option(
-    "--data", "source", metavar="SOURCE", help="what data.source may be; the file is written for these images"
-)
+@click.option("--data", "source", metavar="SOURCE", help="what data.source may be; the file is for these images")
 @click.option("--from", "starter", metavar="NAME", help="starter file: encoder, gz2, pretrained, quickstart or votes")
 @set_option("how to read the data: data.fits.bands=...")
 @image_folder_options
@@ -51,7 +49,8 @@ def init_command(
     Options of the data that --set, --image-folder and --file-suffix give are written too.
 
     Without --data, it is the quickstart: two minutes on simulated galaxies. --from takes another starter file;
-    with --data, it is adapted to these images. A file that exists is never replaced.
+    with --data, the source and the names of sweep, experiment and model become those of your data, and all else stays.
+    A file that exists is never replaced.
 
     \b
     galaxy-exp init

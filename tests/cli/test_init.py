@@ -218,6 +218,14 @@ def test_a_file_of_the_package_for_ones_own_data(capsys: pytest.CaptureFixture[s
     assert (config.data.source, config.registry.ensemble) == ("a: b.h5", True)
 
 
+@pytest.mark.parametrize("starter", list_starters())
+def test_a_file_of_the_package_is_named_after_ones_own_data(starter: str) -> None:
+    assert run_command(["init", "--from", starter, "--data", "my galaxies.h5"]) == 0
+    config = load_sweep("sweep.yaml")
+    assert {config.name, config.tracking.experiment, config.registry.model} - {None} == {"my-galaxies"}
+    assert "simulated:" not in Path("sweep.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
