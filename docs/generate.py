@@ -63,7 +63,8 @@ _SWEEP_FILE_INTRODUCTION = [
     "A sweep file is YAML. Every key may be left out; unknown keys, repeated keys and values of the wrong kind are",
     "errors, reported one line each before anything is trained. `--set key.path=value` on the command line changes",
     "single keys, as in `--set search.max_trials=50`. Where a key takes text, the text is taken as it is typed:",
-    '`--set "data.source=set #1.h5"`. A number is not text, nor true or false: `epochs: "20"` is an error.',
+    '`--set "data.source=set #1.h5"`. Numbers, text and true/false are different kinds: `epochs: "20"`, with quotes,',
+    "is an error.",
     "",
     "```yaml",
     "name: mine",
@@ -167,8 +168,8 @@ _START_LINES = [
     "|---|---|---|",
     "| `start` | `scratch`, `pretrained`, a `.keras` file | what networks start from. `pretrained` is an encoder of "
     "simulated galaxies that comes with the package. With an encoder, `n_blocks` to `batch_norm` have no effect |",
-    "| `body_rate` | 0, 0.1, 0.3, 1 (from 0 to 10) | learning rate of the encoder as a factor of that of the head; 0 "
-    "freezes it |",
+    "| `body_rate` | 0, 0.1, 0.3, 1; default 1 (from 0 to 10) | learning rate of the encoder, which is the body of the "
+    "network, as a factor of that of the head; 0 freezes it |",
     "| `head_warm_up` | true (true, false) | whether the head is trained alone before the whole network is. Without "
     "effect if the encoder is frozen, with `head: flatten` on a map, and in a subclass with its own `build` or `fit` |",
     "| `frozen_share` | 0 (from 0 to 1) | share of the encoder's layers with weights, from the images on, "
@@ -197,7 +198,11 @@ def _space_lines() -> Iterator[str]:
         [
             ("`name: 3`", "fixed to this value"),
             ("`name: {values: [16, 32]}`", "one of the listed values"),
-            ("`name: {min: 0.1, max: 0.5}`", "a number from min to max, both included"),
+            (
+                "`name: {min: 0.1, max: 0.5}`",
+                "from min to max, both included; step and scale stay those of the hypermodel (`learning_rate` is "
+                "logarithmic, `dropout_1` has steps of 0.05). `step:` or `scale: linear` replaces them",
+            ),
             ("`name: {min: 0.1, max: 0.5, step: 0.1}`", "min, min + step and so on up to max"),
             ("`name: {min: 1.0e-4, max: 1.0e-2, scale: log}`", "evenly in the logarithm; has no step"),
             (

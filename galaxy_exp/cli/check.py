@@ -34,8 +34,8 @@ def check_command(file: Path, overrides: tuple[str, ...], timing: bool, output_f
     would cost. A network that cannot be built, or that needs more memory than there is, is an error. Only the prepared
     images are written; the sweep uses them.
 
-    FILE is YAML, such as galaxy-exp init writes; docs/sweep-file.md lists its keys. An option with a key in
-    brackets overrides that key.
+    FILE is YAML, such as galaxy-exp init writes; the page "The sweep file" lists its keys. An option with a key
+    in brackets overrides that key.
 
     \b
     galaxy-exp check sweep.yaml

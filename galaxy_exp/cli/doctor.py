@@ -27,7 +27,8 @@ def doctor_command(sweep: str | None, is_to_fix: bool, has_former_name: bool, ou
 
     Compares the journals with MLflow and with the processes of this machine: runs left RUNNING by a killed driver,
     trials that MLflow lacks or has twice, registered versions, workers left behind, damaged journals. Sweeps that are
-    running are left alone. Exit code 1 if something disagrees and was not repaired.
+    running are left alone. Exit code 1 if something is left to repair; harmless
+    findings do not count.
 
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, all sweeps.
 

@@ -102,7 +102,7 @@ def convert_command(
     WEIGHTS is a state dictionary of timm's EfficientNet-B0 or ConvNeXt as .safetensors, or as torch.save writes it
     (.pth, .pt, .ckpt, .bin). Only tensors are read, nothing in the file is executed, and PyTorch is not needed. `space:
     {start: FILE.keras}` of a sweep file starts from the encoder. Whether the weights' licence allows your use is for
-    you to check; see docs/how-to-encoders.md.
+    you to check; the page "Convert PyTorch encoders" says more.
 
     \b
     galaxy-exp encoders convert pytorch_model.bin -o zoobot.keras --scaling unit

@@ -93,7 +93,8 @@ def cli() -> None:
     Everything is kept in the current folder: the sweeps in .galaxy_exp (or GALAXY_EXP_HOME), MLflow's runs in
     mlflow.db and mlruns (or where MLFLOW_TRACKING_URI says).
     Results go to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 bad input, 3 some images could not be
-    used, 130 interrupted. `galaxy-exp COMMAND --help` describes each command.
+    used, 130 interrupted. `galaxy-exp COMMAND --help` describes each command. Every SWEEP is an id from
+    `galaxy-exp list`, the beginning of one, or latest.
     """
 
 

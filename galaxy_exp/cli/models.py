@@ -84,7 +84,7 @@ def promote_command(name: str, version: int, force: bool, reason: str, uri: str 
 
     VERSION becomes champion if there is none, if the champion was trained on simulated galaxies and VERSION was not,
     or if VERSION is significantly better on the same held-out test set; the level of significance falls with each
-    opening of that set (docs/promotion.md). Else the command prints the reason, with the numbers, and changes nothing.
+    opening of that set. Else the command prints the reason, with the numbers, and changes nothing.
 
     \b
     galaxy-exp models promote galaxy10-cnn 2

@@ -107,9 +107,9 @@ def number_or(word: str, kind: Callable[[str], float] = int) -> Callable[[str], 
 
 _SHORTCUTS: dict[str, tuple[str, Callable[[str], Any], str, str]] = {
     "data": ("data.source", str, "SOURCE", "the images: a file, a folder, galaxy10-sdss, simulated, ..."),
-    "max_trials": ("search.max_trials", int, "N", "trials in all, the baseline included"),
-    "max_epochs": ("search.max_epochs", int, "N", "epochs in all trials together"),
-    "max_hours": ("search.max_hours", float, "HOURS", "hours of running"),
+    "max_trials": ("search.max_trials", int, "N", "trials of the search, with the baseline, without finalists"),
+    "max_epochs": ("search.max_epochs", int, "N", "epochs of the search"),
+    "max_hours": ("search.max_hours", float, "HOURS", "hours of the search, finalists not included"),
     "epochs": ("training.epochs", int, "N", "epochs of a trial that is not stopped early"),
     "sampler": ("search.sampler", str, "NAME", f"how values are proposed: auto, {', '.join(SAMPLERS)}"),
     "scheduler": ("search.scheduler", str, "NAME", f"which trials get further epochs: {', '.join(SCHEDULERS)}"),

@@ -39,8 +39,8 @@ __all__ = ["make_importable", "reproduce_command", "resume_command", "sweep_comm
 def sweep_command(file: Path, overrides: tuple[str, ...], quiet: bool, **shortcuts: Any) -> None:
     """Run the sweep described by FILE and register its best model.
 
-    FILE is YAML, such as galaxy-exp init writes; docs/sweep-file.md lists its keys, all of which have a default. An
-    option with a key in brackets overrides that key.
+    FILE is YAML, such as galaxy-exp init writes; the page "The sweep file" lists its keys, all of which have a
+    default. An option with a key in brackets overrides that key.
 
     Trials are trained in worker processes, tracked in MLflow and recorded in a journal. Ctrl-C stops
     the sweep after the running epochs, a second Ctrl-C at once; `galaxy-exp resume` continues it.
@@ -79,8 +79,9 @@ def resume_command(
     SWEEP is an id from `galaxy-exp list` or the beginning of one; left out, the newest unfinished sweep.
 
     If the sweep file has changed since, the changes are printed. Those that no trial depends on take effect at once:
-    budgets (search.max_..., search.min_expected_gain), execution, tracking.keep_models, registry. With any other change
-    the sweep does not continue; --as-recorded ignores the file. If the file is gone, the sweep continues as before.
+    budgets (search.max_..., search.min_expected_gain) and registry, until a finalist is trained again; execution,
+    tracking.keep_models and tracking.uri. With any other change the sweep does not continue; --as-recorded ignores the
+    file. If the file is gone, the sweep continues as before.
 
     With more epochs, trials that had trained all of theirs continue from their checkpoints, the best first, until
     the budget is spent; those whose learning rate follows a cosine over all epochs do not. That is possible until
@@ -142,9 +143,10 @@ def reproduce_command(run: str, tolerance: float, output_format: str) -> int:
     """Train one recorded trial again and compare the curves.
 
     RUN is SWEEP/NUMBER, a trial's number in the newest sweep, or the MLflow run id of a trial. Everything
-    comes from the sweep's journal; images that changed since are refused. Trials of a sweep with
-    training.deterministic and precision float32 must be equal, others must agree within the tolerance. Exit
-    code 1 if they do not. Nothing is written to the sweep or to MLflow.
+    comes from the sweep's journal and its prepared images. If these were deleted, they are made again from the
+    source, and a source that has changed is refused. Trials of a sweep with training.deterministic and precision
+    float32 must be equal, others must agree within the tolerance. Exit code 1 if they do not. Nothing is written to
+    the sweep or to MLflow.
 
     \b
     galaxy-exp reproduce 3

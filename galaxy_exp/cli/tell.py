@@ -115,9 +115,9 @@ def _parse_value(text: str) -> tuple[str, str | int | float | bool]:
 
 
 @tell_command.command("limits")
-@click.option("--max-trials", type=int, metavar="N", help="trials in all")
-@click.option("--max-epochs", type=number_or("none"), metavar="N", help="epochs in all trials together, or none")
-@click.option("--max-hours", type=number_or("none", float), metavar="HOURS", help="hours of running, or none")
+@click.option("--max-trials", type=int, metavar="N", help="trials of the search, finalists not included")
+@click.option("--max-epochs", type=number_or("none"), metavar="N", help="epochs of the search, or none")
+@click.option("--max-hours", type=number_or("none", float), metavar="HOURS", help="hours of the search, or none")
 @click.option(
     "--max-trials-without-gain", type=number_or("none"), metavar="N", help="trials in a row without gain, or none"
 )

@@ -55,7 +55,8 @@ class SearchConfig(Section):
     scheduler: str = Field(
         "promote",
         min_length=1,
-        description=f"which trials get further epochs: {one_of_names(SCHEDULERS)}; or package.module:Class",
+        description=f"which trials get further epochs: {one_of_names(SCHEDULERS)}; or package.module:Class. "
+        "Not the Dask scheduler",
     )
     objective: StrictStr | tuple[StrictStr, ...] = Field(
         "val_macro_f1",
@@ -114,7 +115,7 @@ class SearchConfig(Section):
         None,
         gt=0,
         description="the search ends when ten more trials are expected to improve the objective by less than this; "
-        "checked from 20 trials on",
+        "checked once 20 proposed trials have ended without being paused",
     )
     max_failures: int = Field(3, ge=1, description="the sweep ends after this many failed trials in a row")
 

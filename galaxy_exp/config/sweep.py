@@ -185,7 +185,7 @@ class ExecutionConfig(Section):
     scheduler: str | None = Field(
         None,
         pattern=r"^(tcp|tls)://\S+:\d{1,5}$",
-        description="a running Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT",
+        description="a running Dask scheduler, tcp://HOST:PORT or tls://HOST:PORT; not `search.scheduler`",
     )
     scheduler_file: str | None = Field(
         None,
@@ -216,7 +216,8 @@ class ExecutionConfig(Section):
         10,
         ge=0,
         description="GiB that the checkpoints of a sweep may take; beyond that, those of the least promising trials "
-        "are deleted; 0: no checkpoints, a lost trial begins with its first epoch",
+        "are deleted; 0: no checkpoints, a lost trial begins with its first epoch, and trials are stopped instead of "
+        "paused",
     )
     max_memory_growth: float = Field(
         0.5,
@@ -279,7 +280,7 @@ class TrackingConfig(Section):
         min_length=1,
         max_length=500,
         description="MLflow experiment; left out: MLFLOW_EXPERIMENT_NAME, else galaxy10 for galaxy-cnn on Galaxy10 or "
-        f"simulated galaxies, else {_DEFAULT_NAME}",
+        f"simulated galaxies with labels, else {_DEFAULT_NAME}",
     )
     uri: str | None = Field(
         None, description="MLflow tracking URI; left out: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db"
@@ -300,7 +301,7 @@ class RegistryConfig(Section):
         pattern=r"^[A-Za-z0-9 ._-]+$",
         max_length=256,
         description="registered model name: letters, digits, . _ - and space, with a letter or digit; left out: "
-        f"galaxy10-cnn for galaxy-cnn on Galaxy10 or simulated galaxies, else {_DEFAULT_NAME}",
+        f"galaxy10-cnn for galaxy-cnn on Galaxy10 or simulated galaxies with labels, else {_DEFAULT_NAME}",
     )
     finalists: int = Field(
         3, ge=0, le=100, description="number of best configurations that are trained again before one wins; 0: none"

@@ -93,7 +93,9 @@ class VotesConfig(Section):
     """
 
     questions: tuple[QuestionConfig, ...] = Field(
-        (), description="the questions; one, or a tree in which an answer leads to a later question"
+        (),
+        description="the questions; one, or a tree in which an answer leads to a later question. A galaxy counts for a "
+        "question in proportion to the volunteers who were asked it",
     )
     kind: Literal["counts", "fractions"] = Field(
         "counts",

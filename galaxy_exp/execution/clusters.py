@@ -292,7 +292,7 @@ def _settings_obstacle(scheme: str) -> str | None:
         if file is None and key == _TLS_KEY_FILE:
             continue
         if file is None:
-            return f"tls:// needs {key} in Dask's configuration, and it is not set (docs/clusters.md, TLS)"
+            return f"tls:// needs {key} in Dask's configuration, and it is not set (see: clusters, TLS)"
         if "\n" not in file and not Path(file).is_file():  # instead of a file, Dask accepts the certificate's text
             return f"{key} of Dask's configuration: {file} does not exist"
     try:
@@ -310,7 +310,7 @@ def _network_obstacle(scheme: str, place: tuple[str, int], timeout_seconds: floa
     if scheme == "tls":
         return "the scheduler there does not use TLS; expected tcp://HOST:PORT" if greets else None
     if not greets and _speaks_tls(place, timeout_seconds):
-        return "the scheduler there wants TLS; expected tls://HOST:PORT, and certificates (docs/clusters.md, TLS)"
+        return "the scheduler there wants TLS; expected tls://HOST:PORT, and certificates (see: clusters, TLS)"
     return None
 
 

@@ -88,11 +88,9 @@ def test_a_scheduler_that_wants_tls_and_a_driver_that_does_not_is_one_line(tls, 
     open_address = secret.replace("tls://", "tcp://")
     plain = plain_cluster.address
     none = {}
-    wants = "the scheduler there wants TLS; expected tls://HOST:PORT, and certificates (docs/clusters.md, TLS)"
+    wants = "the scheduler there wants TLS; expected tls://HOST:PORT, and certificates (see: clusters, TLS)"
     assert obstacle(tmp_path, none, open_address) == wants
-    unset = (
-        "tls:// needs distributed.comm.tls.ca-file in Dask's configuration, and it is not set (docs/clusters.md, TLS)"
-    )
+    unset = "tls:// needs distributed.comm.tls.ca-file in Dask's configuration, and it is not set (see: clusters, TLS)"
     assert obstacle(tmp_path, none, secret) == unset
     refuses = "the scheduler there does not use TLS; expected tcp://HOST:PORT"
     assert obstacle(tmp_path, tls, plain.replace("tcp://", "tls://")) == refuses
