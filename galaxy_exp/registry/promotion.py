@@ -5,8 +5,8 @@
 | none | any | promoted |
 | trained on simulated galaxies | on real ones | promoted |
 | trained on real galaxies | on simulated ones | stays challenger |
-| of classes | of votes, or the other way round | stays challenger: the two cannot be compared |
-| of votes, on other questions | | stays challenger: the two cannot be compared |
+| of classes | of votes | stays challenger: the two cannot be compared |
+| of votes | of classes, or of votes on other questions | stays challenger: the two cannot be compared |
 | tested on other images | | stays challenger: the two cannot be compared |
 | tested on the same images | its gain is significant at the level of this opening of the test set | promoted |
 | tested on the same images | it is not | stays challenger |
