@@ -92,6 +92,6 @@ def test_exit_codes_are_those_of_the_code() -> None:
 
     public = [getattr(errors, name) for name in errors.__all__]
     kinds = [kind for kind in public if isinstance(kind, type) and issubclass(kind, errors.GalaxyExpError)]
-    page = (DOCS / "exit-codes.md").read_text(encoding="utf-8")
+    page = (DOCS / "environment.md").read_text(encoding="utf-8")
     known = {0, *(kind.exit_code for kind in kinds)}
     assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)} == known
