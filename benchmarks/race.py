@@ -9,10 +9,10 @@ Each contender runs in processes of its own, one contender after the other, and 
     optuna                  Optuna's TPE and HyperbandPruner, asked after each epoch by a Keras callback
     ray                     Ray Tune's ASHA and OptunaSearch, in a virtual environment of its own
     galaxy-exp              `galaxy-exp sweep` with the default sampler and scheduler, journal, checkpoints and MLflow
-                            (its default, a local SQLite file) on, `search.cost: seconds`, which a sweep with a limit of
-                            hours has by default, `registry.finalists` 0, and without the baseline, which the peers do
+                            (its default, a local SQLite file) on, `search.cost: seconds`, as its guide says if epochs
+                            differ much in time, `registry.finalists` 0, and without the baseline, which the peers do
                             not train either
-All are used as their guides say, with their defaults, except that none has a limit of its own.
+All are used as their guides say, otherwise with their defaults, except that none has a limit of its own.
 
 **What is the same for all.** GalaxyCNN builds and trains every network, so search space, batch sizes, optimizers,
 schedules and the order of reading are the same, and the dtype policy too: mixed_bfloat16 where the processor multiplies

@@ -147,8 +147,6 @@ def prepare_sweep(config: SweepConfig, project: ProjectFolder, sweep_id: str, sa
         hypermodel, declared, obstacle = _discover(config, reference, *arrays, say, votes=dataset.votes)
     space = build_space(hypermodel, config.space, declared)
     check_search(config.search, space, config.training.epochs)
-    # decided once: a limit of hours that is set or changed later does not change what is proposed
-    config = config.model_copy(update={"search": config.search.model_copy(update={"cost": config.search.cost_choice})})
     requested = config.search.scheduler
     config = _without_pausing(config, hypermodel, obstacle, say)
     for position, values in enumerate(config.search.enqueue):

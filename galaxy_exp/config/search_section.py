@@ -68,11 +68,10 @@ class SearchConfig(Section):
         default_factory=dict,
         description='bounds such as {parameters: "<= 1e6"}, on parameters, flops or seconds_per_image',
     )
-    cost: Literal["auto", "epochs", "seconds"] = Field(
-        "auto",
+    cost: Literal["epochs", "seconds"] = Field(
+        "epochs",
         description="seconds: gp begins with cheap networks and divides the expected improvement by the square root of "
-        "the seconds of an epoch, as measured in this sweep; two runs of a seed then differ. auto: seconds for gp in a "
-        "sweep that begins with max_hours, else epochs",
+        "the seconds of an epoch, as measured in this sweep; two runs of a seed then differ",
     )
     seed: int = Field(1, ge=0, description="determines proposals, weights and shuffling")
     baseline: bool = Field(
@@ -193,15 +192,6 @@ class SearchConfig(Section):
         if self.sampler != "auto":
             return self.sampler
         return "gp" if len(self.objectives) == 1 else "tpe"
-
-    @property
-    def cost_choice(self) -> Literal["epochs", "seconds"]:
-        """What a network costs, with `auto` resolved for a sweep that begins."""
-        if self.cost != "auto":
-            return self.cost
-        method = SAMPLERS.get(self.sampler_choice)
-        can_weigh = method is not None and method.weighs_seconds and len(self.objectives) == 1
-        return "seconds" if can_weigh and self.max_hours is not None else "epochs"
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

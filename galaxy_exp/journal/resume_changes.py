@@ -75,14 +75,12 @@ def find_change(
 def _with_recorded(search: SearchConfig, recorded: SearchConfig, requested_scheduler: str) -> SearchConfig:
     """The section with the recorded scheduler, first rung and objective on votes if it has none: defaults changed.
 
-    It has the recorded scheduler also if it still requests the one that was replaced, and the recorded cost for `auto`.
+    It has the recorded scheduler also if it still requests the one that was replaced.
     """
     known = {"scheduler", "first_rung"} | ({"objective"} if recorded.objective == OBJECTIVE_OF_VOTES else set())
     left_out = known - search.model_fields_set
     if search.scheduler == requested_scheduler:
         left_out.add("scheduler")
-    if search.cost == "auto":
-        left_out.add("cost")
     return search.model_copy(update={name: getattr(recorded, name) for name in left_out})
 
 

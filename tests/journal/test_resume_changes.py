@@ -239,23 +239,6 @@ def test_names_that_were_left_out_stay_as_they_were_recorded(journal, file, monk
     assert changes_of(find_change(journal.record)) == [("search.max_trials", 5, 6)]
 
 
-@pytest.mark.parametrize("recorded", ["epochs", "seconds"])
-def test_a_limit_of_hours_does_not_change_what_networks_cost(file, tmp_path, recorded):
-    config, source = read_sweep(file)
-    content = config.model_dump(mode="json")
-    content["search"] |= {"cost": recorded}
-    with Journal.create(tmp_path / "s-3", started(config=content, sweep_file=source)) as journal:
-        file.write_text(SWEEP.replace("max_trials: 5", "max_hours: 2"))
-        event = find_change(journal.record)
-        assert "search.cost" not in [change.key for change in event.changes]
-        journal.append(event)
-        assert journal.record.config.search.cost == recorded
-        other = {"epochs": "seconds", "seconds": "epochs"}[recorded]
-        file.write_text(SWEEP.replace("max_trials: 5", f"cost: {other}"))
-        with pytest.raises(ConfigError, match=f"search.cost: was {recorded}, is {other} now"):
-            find_change(journal.record)
-
-
 class TestASweepOfAnOlderRelease:
     """Its journal has the defaults of then: `pruner: asha` and `first_rung: 2`."""
 

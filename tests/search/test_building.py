@@ -180,24 +180,6 @@ def test_where_seconds_count_the_beginning_is_cheap():
     assert n_shallow("seconds") > n_shallow("epochs") + 2
 
 
-@pytest.mark.parametrize(
-    ("settings", "cost"),
-    [
-        ({}, "epochs"),
-        ({"max_hours": 2}, "seconds"),
-        ({"max_hours": 2, "cost": "epochs"}, "epochs"),
-        ({"max_hours": 2, "sampler": "tpe"}, "epochs"),
-        ({"max_hours": 2, "sampler": KERAS_TUNER}, "epochs"),
-        ({"max_hours": 2, "objective": ["val_macro_f1", "-flops"]}, "epochs"),
-        ({"cost": "seconds"}, "seconds"),
-    ],
-)
-def test_a_limit_of_hours_makes_seconds_count(settings, cost):
-    search = SearchConfig(**settings)
-    assert search.cost_choice == cost
-    check_search(search, MIXED, epochs=6)
-
-
 def test_seconds_of_earlier_sweeps_are_of_another_machine():
     values = MIXED.defaults
     evidence = [
