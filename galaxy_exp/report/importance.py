@@ -126,6 +126,7 @@ def _evaluate(
 
 
 def _pearson_divergences(study: optuna.Study, quantile: float, keys: list[float]) -> dict[str, float]:
+    """Without the square of the quantile, with which Optuna multiplies them: it differs between studies."""
     import warnings
 
     import optuna
@@ -138,7 +139,7 @@ def _pearson_divergences(study: optuna.Study, quantile: float, keys: list[float]
             target=lambda trial: keys[trial.number],
             normalize=False,
         )
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) / quantile**2 for name, value in found.items()}
 
 
 def _build_study(

@@ -222,6 +222,22 @@ class TestImportance:
             )
             assert not claims, where
 
+    def test_a_branch_that_wins_lends_its_hyperparameters_no_share(self) -> None:
+        """`decay` has no effect, but `optimizer: adamw`, with which alone it is active, is among most of the best."""
+
+        def seldom_adamw(number: int) -> dict[str, Any]:
+            others = {name: value for name, value in chosen(number).items() if name not in ("optimizer", "decay")}
+            drawn = random.Random(1000 + number)
+            if number % 6:
+                return others | {"optimizer": "adam"}
+            return others | {"optimizer": "adamw", "decay": 10 ** drawn.uniform(-5, -1)}
+
+        def score(values: dict[str, Any]) -> float:
+            return rate_decides(values) + 0.3 * (values["optimizer"] == "adamw")
+
+        shares = measure_importances(make_sweep(72, score, seldom_adamw)).shares
+        assert shares["decay"] < shares["optimizer"]
+
     def test_the_direction_of_the_objective_makes_no_difference(self) -> None:
         more, less = make_sweep(40), make_sweep(40, lambda values: -rate_decides(values), objective="val_loss")
         assert measure_importances(more).shares == measure_importances(less).shares
