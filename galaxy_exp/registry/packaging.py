@@ -18,6 +18,7 @@ from galaxy_exp.errors import ModelError
 from galaxy_exp.folders import graph_of
 from galaxy_exp.questions import Questions
 from galaxy_exp.registry.version_tags import SWEEP_ID
+from galaxy_exp.tracking.calls import quiet_mlflow
 from galaxy_exp.tracking.registry_file import query_name
 from galaxy_exp.tracking.store import open_client, tracking_errors
 
@@ -100,16 +101,17 @@ class ModelPackage:
         classes, graph, target = folder / "classes.json", graph_of(self.model_file), folder / "package"
         classes.write_text(json.dumps(self._describe_classes(), indent=1), encoding="utf-8")
         network = graph if graph.is_dir() else self.model_file
-        pyfunc.save_model(
-            path=str(target),
-            python_model=str(MODEL_CODE),
-            artifacts={"model": network.absolute().as_uri(), "classes": classes.as_uri()},  # MLflow decodes paths
-            mlflow_model=Model(artifact_path=location, run_id=run_id, model_uuid=model_id, model_id=model_id),
-            metadata=dict(self.metadata),
-            signature=build_signature(self.class_names, self.questions),
-            input_example=self.input_example,
-            pip_requirements=pinned_requirements(),
-        )
+        with quiet_mlflow():
+            pyfunc.save_model(
+                path=str(target),
+                python_model=str(MODEL_CODE),
+                artifacts={"model": network.absolute().as_uri(), "classes": classes.as_uri()},  # MLflow decodes paths
+                mlflow_model=Model(artifact_path=location, run_id=run_id, model_uuid=model_id, model_id=model_id),
+                metadata=dict(self.metadata),
+                signature=build_signature(self.class_names, self.questions),
+                input_example=self.input_example,
+                pip_requirements=pinned_requirements(),
+            )
         return target
 
     def _describe_classes(self) -> dict[str, Any]:

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["OutageNotice", "Patience", "TimedClient", "quiet_mlflow"]
 
 _ENVIRONMENT = ScopedEnvironment(
-    forced={"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"},
+    forced={
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+        "MLFLOW_UV_AUTO_DETECT": "false",
+        "MLFLOW_LOG_UV_FILES": "false",
+    },
     defaults={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"},
 )
 """No progress bars and addresses of runs, and a request takes half a minute at most: with MLflow's own defaults, a
-worker would wait four minutes for a dead server and 16 for one that hangs."""
+worker would wait four minutes for a dead server and 16 for one that hangs. Nothing is written later by a thread, which
+would hide refusals, and a model gets no `pyproject.toml` and `uv.lock` of the current folder beside its own pins."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 30.0, 600.0
 """The pause after a failure; doubled with each further failure."""

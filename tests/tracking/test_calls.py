@@ -36,6 +36,13 @@ def test_the_environment_is_put_back_when_the_last_thread_leaves(monkeypatch):
     assert os.environ[BARS] == "true"
 
 
+def test_writes_are_not_left_to_a_thread(monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
+    with quiet_mlflow():
+        assert os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] == "false"
+    assert os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] == "true"
+
+
 def test_it_is_put_back_after_an_exception(monkeypatch):
     monkeypatch.delenv(ADDRESSES, raising=False)
     try:
