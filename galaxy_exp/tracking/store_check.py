@@ -28,6 +28,8 @@ _MLFLOWS_OWN = ("databricks", "databricks-uc", "uc")
 _SCHEME = re.compile(r"([a-z][a-z0-9.-]+)(?:\+[a-z0-9+.-]*)?:", re.I)
 """As in MLflow: `./a:b` and `C:\\runs` are folders."""
 TIMEOUT_SECONDS = 5.0
+_SEARCH = "/api/2.0/mlflow/experiments/search"
+
 _PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 """Packages of database drivers by module, where the names differ."""
 
@@ -269,7 +271,7 @@ def _check_server(uri: str) -> None:
 
     try:
         answer = requests.get(
-            f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", {"max_results": 1}, timeout=TIMEOUT_SECONDS
+            f"{uri.rstrip('/')}{_SEARCH}", {"max_results": 1}, timeout=TIMEOUT_SECONDS, allow_redirects=False
         )
     except requests.exceptions.SSLError:
         _ask_client(uri)
@@ -278,6 +280,9 @@ def _check_server(uri: str) -> None:
         return
     except (requests.RequestException, ValueError) as error:
         raise _Unusable(f"cannot be read as an address: {first_line(error)}") from error
+    target, is_same_path, _ = answer.headers.get("Location", "").partition(_SEARCH)
+    if answer.status_code in (301, 302, 303) and is_same_path:  # requests would make a GET of what is sent there
+        raise _Unusable(f"redirects to {hide_in_address(target)}; expected that address")
     try:
         content = answer.json()
     except ValueError:

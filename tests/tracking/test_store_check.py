@@ -243,7 +243,7 @@ class TestFilesOfRuns:
 
 
 @contextmanager
-def server_that_answers(status: int, body: bytes = b"", wait: Event | None = None) -> Iterator[str]:
+def server_that_answers(status: int, body: bytes = b"", wait: Event | None = None, location: str = "") -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if wait is not None:
@@ -251,6 +251,8 @@ def server_that_answers(status: int, body: bytes = b"", wait: Event | None = Non
                 return
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            if location:
+                self.send_header("Location", location)
             self.end_headers()
             self.wfile.write(body)
 
@@ -286,6 +288,20 @@ class TestServers:
         with server_that_answers(status, body) as uri:
             assert re.search(said, refusal(uri))
             refuse_unusable(uri, ask=False)
+
+    @pytest.mark.parametrize(
+        ("location", "said"),
+        [
+            (
+                "https://ml.example/x/api/2.0/mlflow/experiments/search?max_results=1",
+                "redirects to https://ml.example/x;",
+            ),
+            ("https://login.example/", "answers 302, but not as an MLflow server"),
+        ],
+    )
+    def test_that_redirect_are_refused(self, folder: Path, location: str, said: str) -> None:
+        with server_that_answers(302, location=location) as uri:
+            assert said in refusal(uri)
 
     @pytest.mark.parametrize("status", [500, 503, 429, 408])
     def test_that_are_out_of_order_are_let_pass(self, folder: Path, status: int) -> None:
