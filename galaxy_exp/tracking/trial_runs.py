@@ -172,7 +172,7 @@ class TrialRuns:
         folder = self._parent.folder.trial(trial.number)
         try:
             return write_trial_artifacts(folder, trial, self._parent.record, self._parent.data)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # a user's settings of matplotlib may prevent it in any way
             if is_disk_full(error):
                 raise
             if self._parent.record.trials[trial.number].attempt == trial.attempt:

@@ -430,6 +430,19 @@ def test_a_trial_without_its_files_is_told_and_does_not_hold_up_the_others(begin
     assert all(trial.projected for trial in journal.record.trials.values())
 
 
+def test_drawing_that_fails_holds_up_nothing(begin, client, monkeypatch):
+    """As with `text.usetex` in a user's matplotlibrc, where LaTeX is not installed."""
+    journal, make, warnings = begin
+
+    def fail(*_):
+        raise RuntimeError("Failed to process string with tex")
+
+    monkeypatch.setattr("galaxy_exp.tracking.trial_runs.write_trial_artifacts", fail)
+    play(journal, make(FragileClient(client)))
+    assert "trial 0: its figures cannot be drawn: RuntimeError: Failed" in warnings[0]
+    assert all(trial.projected for trial in journal.record.trials.values())
+
+
 @with_figures
 def test_a_sweep_whose_figures_cannot_be_drawn_is_told_and_closed(begin, client):
     journal, make, warnings = begin
