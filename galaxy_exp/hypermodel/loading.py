@@ -11,6 +11,7 @@ import filecmp
 import hashlib
 import importlib
 import inspect
+import io
 import pickle
 import pickletools
 import sys
@@ -138,11 +139,9 @@ def store_hypermodel(hypermodel: Any, folder: Path) -> str:
     reference = built_in[0] if built_in else _dotted_path(hypermodel)
     if reference is not None:
         return reference
-    import cloudpickle
-
     name = getattr(hypermodel, "__name__", type(hypermodel).__name__)
     try:
-        pickled = cloudpickle.dumps(hypermodel)
+        pickled = _pickle(hypermodel)
     except Exception as error:  # an object can raise anything while it is pickled
         raise ConfigError(
             f"hypermodel: {name} cannot be sent to a worker process: {typed_reason(error)} "
@@ -150,6 +149,28 @@ def store_hypermodel(hypermodel: Any, folder: Path) -> str:
         ) from error
     (folder / _FILE_NAME).write_bytes(pickled)
     return f"{_PICKLED}{name}"
+
+
+def _pickle(hypermodel: Any) -> bytes:
+    """By cloudpickle, without the id by which it recognises a class of the same process.
+
+    With it, unpickling would not make a new class but overwrite the user's own, which would then keep the values that
+    its global names had; and the pickle of an unchanged class would differ from process to process.
+    """
+    from cloudpickle import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = super().reducer_override(obj)
+            makers = (cloudpickle._make_skeleton_class, cloudpickle._make_skeleton_enum)
+            if isinstance(reduced, tuple) and reduced[0] in makers:
+                make, (*arguments, _, extra), *others = reduced
+                return make, (*arguments, None, extra), *others
+            return reduced
+
+    pickled = io.BytesIO()
+    Pickler(pickled).dump(hypermodel)
+    return pickled.getvalue()
 
 
 def locate_hypermodel(reference: str, folder: Path) -> str:

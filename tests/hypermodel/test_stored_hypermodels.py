@@ -146,3 +146,20 @@ def test_what_a_pickled_one_imports_from_the_user_s_modules_is_noticed_when_it_c
 def test_a_pickled_one_of_installed_modules_alone_has_no_source(tmp_path):
     hypermodel = keras_tuner.applications.HyperXception(input_shape=(72, 72, 3), classes=3)
     assert digest_source(locate_hypermodel(store_hypermodel(hypermodel, tmp_path), tmp_path)) == ""
+
+
+def test_a_class_of_a_notebook_is_stored_with_its_globals_as_they_are_now(tmp_path):
+    """Though it was stored and loaded in this process before; and it is left as it was."""
+    cells = {"__name__": "__main__", "keras_tuner": keras_tuner, "WIDTH": 8}
+    exec("class Net(keras_tuner.HyperModel):\n    def build(self, hp):\n        return WIDTH", cells)
+    folders = [tmp_path / name for name in ("first", "again", "changed")]
+    found = []
+    for folder, width in zip(folders, (8, 8, 32), strict=True):
+        folder.mkdir()
+        cells["WIDTH"] = width
+        reference = store_hypermodel(cells["Net"], folder)
+        loaded = load_hypermodel(locate_hypermodel(reference, folder), (8, 8, 3), 2)
+        found.append((loaded.build(None), cells["Net"]().build(None)))
+    assert found == [(8, 8), (8, 8), (32, 32)]
+    assert is_same_hypermodel(reference, folders[0], folders[1])
+    assert not is_same_hypermodel(reference, folders[0], folders[2])
