@@ -176,7 +176,8 @@ def test_a_small_race(tmp_path, capsys):
     environments = ["--environments", str(tmp_path / "none")]
     files = ["--json", str(tmp_path / "race.json"), "--keep", str(tmp_path / "kept")]
     before = psutil.Process().children()
-    assert race.main(["--quick", *only, *environments, *files, "--set", "search.sampler=random"]) == 1
+    settings = ["--set", "search.sampler=random", "--set", "search.cost=epochs"]
+    assert race.main(["--quick", *only, *environments, *files, *settings]) == 1
     ray, optuna, ours = json.loads((tmp_path / "race.json").read_text())["runs"]
     assert "not installed" in ray["problem"]
     assert "ray: not installed" in capsys.readouterr().out

@@ -495,7 +495,7 @@ def test_metrics_that_mlflow_cannot_tell_apart_are_told_once(begin, client):
         ):
             projection.on_event(journal.append(event), journal.record)
     (warning,) = warnings
-    assert warning.startswith("MLflow shows the metrics 'val_f1[a]' and 'val_f1(a)' as one, 'val_f1_a_'; ")
+    assert warning.startswith("MLflow shows the metrics 'val_f1[a]' and 'val_f1(a)' as one, 'val_f1_a_': ")
 
 
 def test_runs_deleted_in_the_ui_are_made_anew_when_needed(begin, client, request):
