@@ -226,9 +226,7 @@ def note_changed_source(record: SweepRecord, folder: SweepFolder, say: Say) -> N
     from galaxy_exp.hypermodel.loading import digest_source, locate_hypermodel
 
     reference, source = record.config.hypermodel, record.started.hypermodel_source
-    with redirect_stdout(sys.stderr):  # keeps what a user's module prints out of JSON output
-        has_changed = bool(source) and digest_source(locate_hypermodel(reference, folder.path)) != source
-    if has_changed:
+    if source and digest_source(locate_hypermodel(reference, folder.path)) != source:
         say(
             f"hypermodel: the file of {reference} has changed since sweep {record.sweep_id} began; if the network is "
             "another now, earlier and later trials cannot be compared: start a new sweep for it"
@@ -466,11 +464,12 @@ def _without_pausing(
     Args:
         obstacle: why they would, as the rehearsal found; None also if there was no rehearsal.
     """
+    from galaxy_exp.training.continuation import NO_INITIAL_EPOCH
     from galaxy_exp.training.fitting import takes_initial_epoch
 
     scheduler, has_checkpoints = config.search.scheduler, config.execution.has_checkpoints
     if obstacle is None and not takes_initial_epoch(hypermodel):
-        obstacle = "its fit takes no initial_epoch"
+        obstacle = NO_INITIAL_EPOCH
     if scheduler not in STOPPING or (has_checkpoints and obstacle is None):
         return config
     instead = STOPPING[scheduler]

@@ -30,6 +30,7 @@ from galaxy_exp.training.trial_network import TrialNetwork, apply_statistics
 
 __all__ = [
     "IN_PARTS",
+    "NO_INITIAL_EPOCH",
     "NO_MODEL_FIT",
     "OTHER_MODEL",
     "CannotContinueError",
@@ -42,7 +43,7 @@ _IGNORED = "tuner/"
 """Prefix of KerasTuner's own values: its Hyperband continues one trial as another, which differs in them."""
 
 
-_NO_INITIAL_EPOCH = "its fit takes no initial_epoch"
+NO_INITIAL_EPOCH = "its fit takes no initial_epoch"
 NO_MODEL_FIT = "its fit does not train through model.fit"
 OTHER_MODEL = "its fit trains another model than the one that was built"
 IN_PARTS = "its fit does not train all epochs in one call of model.fit"
@@ -55,7 +56,7 @@ class CannotContinueError(Exception):
 def why_not_continuable(hypermodel: keras_tuner.HyperModel, model: keras.Model) -> str | None:
     """Why a trial of this network cannot continue from a checkpoint, as far as it is known before its training."""
     if not takes_initial_epoch(hypermodel):
-        return _NO_INITIAL_EPOCH
+        return NO_INITIAL_EPOCH
     if not isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
         return "its model has no Keras optimizer"
     if len(_optimizers(vars(model))) > 1:
@@ -137,7 +138,7 @@ class Continuation(keras.callbacks.Callback):  # type: ignore[misc]
         self.has_begun = False
         has_epochs_left = spec.first_epoch < spec.epochs
         if has_epochs_left and not takes_initial_epoch(network.hypermodel):
-            raise CannotContinueError(_NO_INITIAL_EPOCH)
+            raise CannotContinueError(NO_INITIAL_EPOCH)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Puts everything back, once."""

@@ -48,11 +48,12 @@ _LABEL_COLUMNS = (
     "labels", "class", "class_name", "label_name", "classification", "category", "target", "morphology", "gz2_class",
     "gz2class",
 )  # fmt: skip
-_NAME_COLUMNS = ("class_name", "label_name")
 """Usual column names in catalogues, in lower case and with _ for blanks; the first that exists is used.
 
 Files of Galaxy Zoo 2 are named by `asset_id`, those of the DESI and DECaLS catalogues by `iauname` or `id_str`.
 """
+_NAME_COLUMNS = ("class_name", "label_name")
+"""Those that may hold names beside labels that are numbers."""
 
 _ROUNDED = re.compile(r"[+-]?\d+([.,]\d*e[+-]?|e[+-])\d+|[+-]?\d{16,}[.,]\d*", re.IGNORECASE)
 """A number that was stored as floating point and may have lost digits; 12e45678 may be an id."""
